@@ -1,0 +1,65 @@
+# Run `make` to see the targets. Any Python >= 3.10 will do: make PYTHON=/path/to/python3 test
+PYTHON ?= python3
+
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL_FILES := .ci/run tests/prepare.sh $(wildcard templates/*/*.sh templates/local/hpcorch-local)
+
+# Stamps: what they stand for is done again only when setup.cfg or pyproject.toml has changed.
+CREATED := $(VENV)/.created
+FOR_USE := $(VENV)/.installed-for-use
+FOR_TESTS := $(VENV)/.installed-for-tests
+
+.NOTPARALLEL:
+.PHONY: help demo test bench lint golden clean prepare
+
+help: ## list the targets
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(FOR_USE) ## set up .venv and run the example on this machine
+	$(BIN)/hpcorch demo
+
+test: prepare lint ## set up what tests need, then run every check and every test
+	$(BIN)/pytest
+
+bench: prepare $(FOR_TESTS) ## measure speed; prints ratios
+	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+lint: $(FOR_TESTS) ## ruff, mypy, import-linter and shellcheck
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/shellcheck $(SHELL_FILES)
+
+golden: $(FOR_TESTS) ## rewrite the expected scripts of tests/golden from what is rendered now
+	$(BIN)/pytest --update-golden tests/golden
+
+clean: ## remove everything that make has created
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find hpcorch tests -name __pycache__ -prune -exec rm -rf {} +
+
+prepare:
+	@bash tests/prepare.sh
+
+$(FOR_USE): $(CREATED) setup.cfg pyproject.toml
+	$(BIN)/pip install -q -e .
+	@touch $@
+
+$(FOR_TESTS): $(CREATED) setup.cfg pyproject.toml
+	$(BIN)/pip install -q -e '.[test]'
+	@touch $@ $(FOR_USE)
+
+$(CREATED):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "hpcorch needs Python 3.10 or newer: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && [ -e /etc/debian_version ]; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	      apt-get install -qq -y --no-install-recommends python3-venv >/dev/null; \
+	  else \
+	    echo "Python's venv module is incomplete: install python3-venv" >&2; exit 1; \
+	  fi; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@

@@ -1,0 +1,111 @@
+"""Where a client gets its options from: environment variables, with overrides.
+
+| option                    | default   | meaning                                               |
+|---------------------------|-----------|-------------------------------------------------------|
+| SSDB                      | required  | `host:port`, a comma list, `tcp://…` or `unix://path` |
+| SR_DB_TYPE                | see below | `Clustered` or `Standalone`, any case                 |
+| HPCORCH_CREDENTIALS       | none      | path of the credentials file                          |
+| SR_CONN_TIMEOUT           | 100       | seconds to keep trying to connect                     |
+| SR_CONN_INTERVAL          | 1000      | longest pause between those tries, ms                 |
+| SR_CMD_TIMEOUT            | 100       | seconds to keep trying one command                    |
+| SR_CMD_INTERVAL           | 1000      | longest pause between those tries, ms                 |
+| SR_SOCKET_TIMEOUT         | 100000    | ms without a single byte before a command is given up |
+| SR_LOG_FILE, SR_LOG_LEVEL | see log   | never take a suffix, nor does SR_MODEL_TIMEOUT        |
+
+Without SR_DB_TYPE, several addresses mean a cluster, and a single server is asked what it is.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from hpcorch.client.errors import RedisKeyError, RedisRuntimeError
+from hpcorch.errors import InputError, InputTypeError
+
+_NEVER_SUFFIXED = frozenset({"SR_LOG_FILE", "SR_LOG_LEVEL", "SR_MODEL_TIMEOUT"})
+
+
+class ConfigOptions:
+    """Options of one database, looked up by name when they are needed.
+
+    Make one with `ConfigOptions.create_from_environment(db_suffix)`. One made by calling the class
+    directly knows no source: reading from it raises RedisRuntimeError.
+    """
+
+    def __init__(self) -> None:
+        self._suffix: str | None = None
+        self._overrides: dict[str, str] = {}
+
+    @classmethod
+    def create_from_environment(cls, db_suffix: str) -> ConfigOptions:
+        """Return options that read `NAME_<db_suffix>` from the environment ("" reads `NAME`).
+
+        The suffix is used verbatim. Where that variable is absent, the spelling with every
+        character outside [A-Za-z0-9_] replaced by `_` is read instead: a shell cannot export the
+        first. Raises InputTypeError when `db_suffix` is not a string.
+        """
+        if not isinstance(db_suffix, str):
+            raise InputTypeError(f"db_suffix must be a string, not {type(db_suffix).__name__}")
+        options = cls()
+        options._suffix = db_suffix
+        return options
+
+    def variable(self, name: str) -> str:
+        """Return the environment variable that option `name` is read from."""
+        suffix = self._checked_suffix()
+        return name if name in _NEVER_SUFFIXED or not suffix else f"{name}_{suffix}"
+
+    def is_configured(self, name: str) -> bool:
+        """Tell whether option `name` has a value (an empty one counts as none)."""
+        return self._lookup(name) is not None
+
+    def get_string_option(self, name: str) -> str:
+        """Return option `name`. Raises RedisKeyError when it has no value."""
+        value = self._lookup(name)
+        if value is None:
+            raise RedisKeyError(f"{self.variable(name)} is not set in the environment")
+        return value
+
+    def get_integer_option(self, name: str) -> int:
+        """Return option `name` as an integer.
+
+        Raises RedisKeyError when it has no value, InputError when it is not a whole number.
+        """
+        value = self.get_string_option(name)
+        try:
+            return int(value)
+        except ValueError:
+            raise InputError(
+                f"{self.variable(name)}={value!r} is not allowed: it must be a whole number"
+            ) from None
+
+    def override_string_option(self, name: str, value: str) -> None:
+        """Give option `name` the text `value`, whatever the environment says."""
+        self._checked_suffix()
+        if not isinstance(value, str):
+            raise InputTypeError(f"option {name} must be a string, not {type(value).__name__}")
+        self._overrides[name] = value
+
+    def override_integer_option(self, name: str, value: int) -> None:
+        """Give option `name` the number `value`, whatever the environment says."""
+        self._checked_suffix()
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InputTypeError(f"option {name} must be an integer, not {type(value).__name__}")
+        self._overrides[name] = str(value)
+
+    def _checked_suffix(self) -> str:
+        if self._suffix is None:
+            raise RedisRuntimeError(
+                "these ConfigOptions have no source",
+                hint="make them with ConfigOptions.create_from_environment(db_suffix)",
+            )
+        return self._suffix
+
+    def _lookup(self, name: str) -> str | None:
+        verbatim = self.variable(name)
+        if name in self._overrides:
+            return self._overrides[name] or None
+        alias = re.sub(r"[^A-Za-z0-9_]", "_", verbatim)
+        value = os.environ[verbatim] if verbatim in os.environ else os.environ.get(alias)
+        return value or None

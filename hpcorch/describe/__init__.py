@@ -1,0 +1,1 @@
+"""What a user says: plain data with validation, no input or output."""

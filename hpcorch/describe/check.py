@@ -1,0 +1,132 @@
+"""Checks of user input; a failure is one sentence: the field, the value, what is allowed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from hpcorch.errors import InputError, InputTypeError
+
+# Names become directory, job and variable names, so they are kept to what all of those can hold.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,5}):([0-5]?\d):([0-5]?\d)")
+_MEMORY = re.compile(r"\d+([kmgKMG][bB]?)?")
+
+
+def _refuse(field: str, value: object, allowed: str) -> InputError:
+    return InputError(f"{field} is {value!r}: it must be {allowed}")
+
+
+def _refuse_type(field: str, value: object, allowed: str) -> InputTypeError:
+    kind = type(value).__name__
+    return InputTypeError(f"{field} is {value!r}, a {kind}: it must be {allowed}")
+
+
+def name(field: str, value: object) -> str:
+    """Return `value` if it can name a directory and a job, else raise InputError."""
+    allowed = (
+        "1 to 64 of the letters A-Z a-z, digits, '_', '-' and '.', not starting with '-' or '.'"
+    )
+    if not isinstance(value, str):
+        raise _refuse_type(field, value, "text")
+    if not _NAME.fullmatch(value):
+        raise _refuse(field, value, allowed)
+    return value
+
+
+def text(field: str, value: object) -> str:
+    """Return `value` if it is text that a program argument can hold (no NUL byte)."""
+    if not isinstance(value, str):
+        raise _refuse_type(field, value, "text")
+    if "\0" in value:
+        raise _refuse(field, value, "text without a NUL byte")
+    return value
+
+
+def path(field: str, value: object) -> str:
+    """Return `value` as text if it can be a path in a script (no control characters)."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise _refuse_type(field, value, "a path")
+    found = os.fspath(value)
+    if not isinstance(found, str):
+        raise _refuse_type(field, value, "a path given as text")
+    if not found or any(ord(char) < 32 or ord(char) == 127 for char in found):
+        raise _refuse(field, value, "a path that is not empty and has no control characters")
+    return found
+
+
+def program(field: str, value: object) -> str:
+    """Return `value` as text if it can be the path of a program; env(1) forbids '=' in it."""
+    found = path(field, value)
+    if "=" in found:
+        raise _refuse(field, value, "a path without '='")
+    return found
+
+
+def integer(field: str, value: object, minimum: int, maximum: int) -> int:
+    """Return `value` if it is a whole number in [minimum, maximum]; bool is refused."""
+    allowed = f"a whole number from {minimum} to {maximum}"
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _refuse_type(field, value, allowed)
+    if not minimum <= value <= maximum:
+        raise _refuse(field, value, allowed)
+    return value
+
+
+def flag(field: str, value: object) -> bool:
+    """Return `value` if it is True or False."""
+    if not isinstance(value, bool):
+        raise _refuse_type(field, value, "True or False")
+    return value
+
+
+def choice(field: str, value: object, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of the words in `allowed`."""
+    words = list(allowed)
+    if not isinstance(value, str):
+        raise _refuse_type(field, value, "one of " + ", ".join(words))
+    if value not in words:
+        raise _refuse(field, value, "one of " + ", ".join(words))
+    return value
+
+
+def texts(field: str, value: object) -> tuple[str, ...]:
+    """Return a list or tuple of texts as a tuple; a single text is one element."""
+    if isinstance(value, str):
+        return (text(field, value),)
+    if not isinstance(value, (list, tuple)):
+        raise _refuse_type(field, value, "text or a list of texts")
+    return tuple(text(f"{field}[{index}]", item) for index, item in enumerate(value))
+
+
+def environment(field: str, value: object) -> dict[str, str]:
+    """Return a mapping of variable names to texts; numbers and flags become text."""
+    if not isinstance(value, Mapping):
+        raise _refuse_type(field, value, "a mapping of variable names to values")
+    result: dict[str, str] = {}
+    for key, item in value.items():
+        if not isinstance(key, str) or not key or "=" in key or "\0" in key:
+            raise _refuse(f"{field} key", key, "a variable name without '=' or NUL")
+        if not isinstance(item, (str, int, float)):
+            raise _refuse_type(f"{field}[{key!r}]", item, "text or a number")
+        result[key] = text(f"{field}[{key!r}]", str(item))
+    return result
+
+
+def walltime(field: str, value: object) -> str:
+    """Return `value` if it reads [D-]HH:MM:SS (hours may exceed 24)."""
+    if not isinstance(value, str):
+        raise _refuse_type(field, value, "text such as 02:30:00 or 1-12:00:00")
+    if not _WALLTIME.fullmatch(value):
+        raise _refuse(field, value, "HH:MM:SS or D-HH:MM:SS")
+    return value
+
+
+def memory(field: str, value: object) -> str:
+    """Return `value` if it is a memory size as redis.conf writes it: 100, 512mb, 3gb."""
+    if not isinstance(value, str):
+        raise _refuse_type(field, value, "text such as 512mb or 3gb")
+    if not _MEMORY.fullmatch(value):
+        raise _refuse(field, value, "a number with an optional unit k, kb, m, mb, g or gb")
+    return value.lower()

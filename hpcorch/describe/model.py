@@ -1,0 +1,185 @@
+"""A program of the user's, and the database it may want beside it on each of its nodes."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hpcorch.describe import check, cpus
+from hpcorch.describe.settings import RunSettings
+from hpcorch.errors import InputError, InputTypeError
+
+# sockaddr_un holds 108 bytes, one of them the terminating NUL.
+LONGEST_SOCKET_PATH = 107
+# TLS protects a network; a colocated server has none.
+COLOCATED_SECURITY = ("password", "smartredis", "open")
+
+
+@dataclass(frozen=True)
+class Colocation:
+    """A server on each node of a model, reached over TCP (`port`) or a Unix socket.
+
+    `cpus` are numbers inside the CPUs that the job may use; empty means no pinning. An empty
+    `unix_socket` lets the job make one in a private directory.
+    """
+
+    transport: str
+    db_cpus: int
+    cpus: tuple[int, ...]
+    identifier: str
+    limit_app_cpus: bool
+    debug: bool
+    security: str = "password"
+    port: int = 6379
+    interfaces: tuple[str, ...] = ("lo",)
+    unix_socket: str = ""
+    socket_permissions: int = 0o700
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class Model:
+    """Description of a program to run: `name`, how to run it, and where (default exp_path/name).
+
+    `params` are values for the program's input files. Raises InputError or InputTypeError.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run_settings: RunSettings,
+        params: Mapping[str, str | int | float] | None = None,
+        path: str | None = None,
+    ) -> None:
+        self.name = check.name("name", name)
+        if not isinstance(run_settings, RunSettings):
+            raise InputTypeError(
+                f"run_settings is a {type(run_settings).__name__}: "
+                "it must come from create_run_settings"
+            )
+        self.run_settings = run_settings
+        self.params = check.environment("params", params or {})
+        self.path = None if path is None else check.path("path", path)
+        self.colocation: Colocation | None = None
+
+    @property
+    def colocated(self) -> bool:
+        """Whether the model brings its own database."""
+        return self.colocation is not None
+
+    def colocate_db_tcp(
+        self,
+        port: int = 6379,
+        ifname: str | Sequence[str] = "lo",
+        db_cpus: int = 1,
+        custom_pinning: Iterable[int | Iterable[int]] | None = None,
+        debug: bool = False,
+        db_identifier: str = "",
+        limit_app_cpus: bool = True,
+        maxmemory: str | None = None,
+        security: str = "password",
+    ) -> None:
+        """Put a database on each of the model's nodes, reached over TCP.
+
+        `port` is the first port to try. `custom_pinning` such as [0, 2, range(5, 8)] names CPUs
+        among those the job may use; None takes the first `db_cpus`, [] pins nothing.
+        `limit_app_cpus` keeps the program off the database's CPUs. `debug` keeps a verbose server
+        log; `security` is password, smartredis (for programs that cannot authenticate) or open.
+        Raises InputError or InputTypeError that names the field.
+        """
+        self._colocate(
+            Colocation(
+                transport="tcp",
+                db_cpus=check.integer("db_cpus", db_cpus, 1, 4096),
+                cpus=_pinning(db_cpus, custom_pinning),
+                identifier=_identifier(db_identifier),
+                limit_app_cpus=check.flag("limit_app_cpus", limit_app_cpus),
+                debug=check.flag("debug", debug),
+                security=check.choice("security", security, COLOCATED_SECURITY),
+                port=check.integer("port", port, 1024, 65535),
+                interfaces=_interface_names(ifname),
+                settings=_server_settings(maxmemory),
+            )
+        )
+
+    def colocate_db_uds(
+        self,
+        unix_socket: str | None = None,
+        socket_permissions: int = 0o700,
+        db_cpus: int = 1,
+        custom_pinning: Iterable[int | Iterable[int]] | None = None,
+        debug: bool = False,
+        db_identifier: str = "",
+        limit_app_cpus: bool = True,
+        ifname: str | Sequence[str] | None = None,
+        port: int = 6379,
+        maxmemory: str | None = None,
+        security: str = "password",
+    ) -> None:
+        """Put a database on each of the model's nodes, reached over a Unix socket.
+
+        `unix_socket` is a path of at most 107 bytes; None makes one in a private directory of the
+        node. `ifname` makes the server listen on TCP `port` of these interfaces too. The other
+        arguments are those of colocate_db_tcp.
+        """
+        permissions = check.integer("socket_permissions", socket_permissions, 0, 0o777)
+        self._colocate(
+            Colocation(
+                transport="uds",
+                db_cpus=check.integer("db_cpus", db_cpus, 1, 4096),
+                cpus=_pinning(db_cpus, custom_pinning),
+                identifier=_identifier(db_identifier),
+                limit_app_cpus=check.flag("limit_app_cpus", limit_app_cpus),
+                debug=check.flag("debug", debug),
+                security=check.choice("security", security, COLOCATED_SECURITY),
+                port=check.integer("port", port, 1024, 65535),
+                interfaces=() if ifname is None else _interface_names(ifname),
+                unix_socket=_socket_path(unix_socket),
+                socket_permissions=permissions,
+                settings=_server_settings(maxmemory),
+            )
+        )
+
+    def _colocate(self, request: Colocation) -> None:
+        if self.colocation is not None:
+            warnings.warn(
+                f"model {self.name} was colocated already: the new request replaces it",
+                stacklevel=3,
+            )
+        self.colocation = request
+
+
+def _pinning(db_cpus: int, custom_pinning: object) -> tuple[int, ...]:
+    if sys.platform == "darwin":
+        if custom_pinning is not None:
+            warnings.warn("custom_pinning is ignored: macOS cannot pin processes", stacklevel=3)
+        return ()
+    if custom_pinning is None:
+        return tuple(range(db_cpus))
+    return cpus.normalise(custom_pinning)
+
+
+def _identifier(value: str) -> str:
+    return "" if value == "" else check.name("db_identifier", value)
+
+
+def _server_settings(maxmemory: str | None) -> dict[str, str]:
+    return {} if maxmemory is None else {"maxmemory": check.memory("maxmemory", maxmemory)}
+
+
+def _interface_names(value: object) -> tuple[str, ...]:
+    return tuple(check.name("ifname", item) for item in check.texts("ifname", value))
+
+
+def _socket_path(value: str | None) -> str:
+    if value is None:
+        return ""
+    path = check.path("unix_socket", value)
+    if not path.startswith("/"):
+        raise InputError(f"unix_socket is {value!r}: it must be an absolute path")
+    if len(path.encode()) > LONGEST_SOCKET_PATH:
+        raise InputError(
+            f"unix_socket is {value!r}: it must be at most {LONGEST_SOCKET_PATH} bytes long"
+        )
+    return path

@@ -1,0 +1,161 @@
+"""A database as the user describes it, and, once it runs, the handle to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from hpcorch.describe import check
+from hpcorch.errors import InputError, InputTypeError, NotActive
+from hpcorch.slots import SLOT_COUNT
+
+if TYPE_CHECKING:
+    from hpcorch.client import Client
+
+SECURITY_TIERS = ("password", "tls", "smartredis", "open")
+DEFAULT_IDENTIFIER = "orchestrator"
+# A server's cluster bus port is its port + 10000 on the servers that cannot choose it.
+HIGHEST_CLUSTER_PORT = 65535 - 10000
+
+
+class Running(Protocol):
+    """What a running database can do; implemented by hpcorch.database.Database."""
+
+    def addresses(self) -> list[str]:
+        """One "ip:port" per shard."""
+
+    def is_active(self) -> bool:
+        """Whether all shards answer."""
+
+    def health(self) -> list[dict[str, object]]:
+        """One report per shard."""
+
+    def config_set(self, key: str, value: str) -> None:
+        """Set a directive on every shard."""
+
+    def client(self, logger_name: str) -> Client:
+        """A connected client."""
+
+
+class Orchestrator:
+    """Description of a database: one server, or a cluster of `db_nodes` shards.
+
+    `port` is the first port to try (the next free one is taken when it is busy); `interface` names
+    the network interface(s) to listen on, None lets the site or hpcorch choose; `security` is
+    password (default), tls, smartredis (for programs that cannot authenticate) or open;
+    `threads` are the server's I/O threads; `maxmemory` is text such as "3gb";
+    `module_paths` are server modules to load.
+    Raises InputError or InputTypeError that names the field.
+    """
+
+    def __init__(
+        self,
+        db_identifier: str = DEFAULT_IDENTIFIER,
+        db_nodes: int = 1,
+        port: int = 6379,
+        interface: str | Sequence[str] | None = None,
+        path: str | None = None,
+        security: str = "password",
+        threads: int = 1,
+        maxmemory: str | None = None,
+        module_paths: Sequence[str] = (),
+    ) -> None:
+        self.db_identifier = check.name("db_identifier", db_identifier)
+        self.db_nodes = check.integer("db_nodes", db_nodes, 1, SLOT_COUNT)
+        self.port = check.integer("port", port, 1024, _highest_port(self.db_nodes))
+        self.interfaces = _interfaces(interface)
+        self.path = None if path is None else check.path("path", path)
+        self.security = check.choice("security", security, SECURITY_TIERS)
+        self.threads = check.integer("threads", threads, 1, 128)
+        self.maxmemory = None if maxmemory is None else check.memory("maxmemory", maxmemory)
+        self.module_paths = tuple(
+            check.path("module_paths", item) for item in check.texts("module_paths", module_paths)
+        )
+        self.settings: dict[str, str] = {}
+        self._running: Running | None = None
+
+    @property
+    def name(self) -> str:
+        """The database's name, which is its identifier."""
+        return self.db_identifier
+
+    @property
+    def num_shards(self) -> int:
+        """The number of servers that hold the data."""
+        return self.db_nodes
+
+    def set_max_memory(self, mem: str) -> None:
+        """Limit each shard's memory, such as "3gb"; at once when it runs."""
+        self.set_db_conf("maxmemory", check.memory("mem", mem))
+
+    def set_eviction_strategy(self, strategy: str) -> None:
+        """Say what a full shard drops, such as "allkeys-lru" (redis.conf maxmemory-policy)."""
+        self.set_db_conf("maxmemory-policy", strategy)
+
+    def set_max_clients(self, clients: int = 50_000) -> None:
+        """Limit the number of connections of each shard."""
+        self.set_db_conf("maxclients", str(check.integer("clients", clients, 1, 10_000_000)))
+
+    def set_max_message_size(self, size: int = 1_073_741_824) -> None:
+        """Limit the size in bytes of one value that a client may send."""
+        limit = check.integer("size", size, 1024 * 1024, 2**63 - 1)
+        self.set_db_conf("proto-max-bulk-len", str(limit))
+
+    def set_db_conf(self, key: str, value: str) -> None:
+        """Set a redis.conf directive: kept for the next start, and sent to all shards that run.
+
+        Raises InputTypeError for anything but text, NotActive or the server's refusal.
+        """
+        key = check.name("key", key)
+        value = check.text("value", value)
+        if any(ord(char) < 32 for char in value):
+            raise InputError(f"value is {value!r}: it must have no control characters")
+        if self._running is not None:
+            self._running.config_set(key, value)
+        self.settings[key] = value
+
+    def attach(self, running: Running | None) -> None:
+        """Connect this description to the database that runs for it (None: no longer)."""
+        self._running = running
+
+    def running(self) -> Running:
+        """Return the running database; raises NotActive before start and after stop."""
+        if self._running is None:
+            raise NotActive(f"database {self.name} is not active", "start it first")
+        return self._running
+
+    def get_address(self) -> list[str]:
+        """Return one "ip:port" for each shard, in shard order; raises NotActive."""
+        return self.running().addresses()
+
+    def is_active(self) -> bool:
+        """Say whether every shard answers and the cluster, if it is one, is whole."""
+        return self._running is not None and self._running.is_active()
+
+    def health(self) -> list[dict[str, object]]:
+        """Return one mapping per shard: address, answers (bool), state, keys, memory in bytes."""
+        return self.running().health()
+
+    def client(self, logger_name: str = "Default") -> Client:
+        """Return a Client that is connected to this database; raises NotActive."""
+        return self.running().client(logger_name)
+
+    @property
+    def hosts(self) -> list[str]:
+        """The IP addresses that shards run on, in shard order, each once; raises NotActive."""
+        return list(dict.fromkeys(item.rpartition(":")[0] for item in self.get_address()))
+
+
+def _highest_port(shards: int) -> int:
+    return 65535 if shards == 1 else HIGHEST_CLUSTER_PORT
+
+
+def _interfaces(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, (str, list, tuple)):
+        raise InputTypeError(
+            f"interface is {value!r}, a {type(value).__name__}: "
+            "it must be a name or a list of names"
+        )
+    return tuple(check.name("interface", item) for item in check.texts("interface", value))

@@ -1,0 +1,98 @@
+"""Every exception that hpcorch raises, under one root.
+
+HpcorchError
+├── InputError (also a ValueError)      what the user said cannot be done; nothing was started
+│   └── InputTypeError (also a TypeError)
+├── SiteError                           a site profile cannot be used
+├── TemplateError                       a template cannot be used
+│   ├── UnsafeTemplate                  it prints a value unquoted, or others may write it
+│   └── RenderError                     it failed while rendering
+├── ServerNotFound                      no usable Redis-compatible server program
+├── SecurityError                       the request would let others in
+├── SchedulerError                      a scheduler command went wrong
+│   ├── CommandFailed
+│   ├── CommandTimeout
+│   ├── ParseError                      its output could not be understood
+│   └── SubmitAmbiguous                 it may or may not have accepted the job
+├── RunNotFound                         a directory holds no hpcorch run
+├── StartFailed                         a job was accepted but its service never answered
+└── NotActive                           the operation needs a running database
+"""
+
+from __future__ import annotations
+
+
+class HpcorchError(Exception):
+    """Root of all errors; `hint` says what to do next (may be empty)."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class InputError(HpcorchError, ValueError):
+    """A value that the user gave is not allowed."""
+
+
+class InputTypeError(InputError, TypeError):
+    """A value that the user gave has the wrong type."""
+
+
+class SiteError(HpcorchError):
+    """A site profile is missing, malformed or inconsistent."""
+
+
+class TemplateError(HpcorchError):
+    """A template cannot be used."""
+
+
+class UnsafeTemplate(TemplateError):
+    """A template prints a value without an approved filter, or others may write it."""
+
+
+class RenderError(TemplateError):
+    """A template failed while rendering."""
+
+
+class ServerNotFound(HpcorchError):
+    """No usable Redis-compatible server program."""
+
+
+class SecurityError(HpcorchError):
+    """The request would let other users in."""
+
+
+class SchedulerError(HpcorchError):
+    """A scheduler command went wrong."""
+
+
+class CommandFailed(SchedulerError):
+    """A command could not be started or returned an error."""
+
+
+class CommandTimeout(SchedulerError):
+    """A command did not end in time."""
+
+
+class ParseError(SchedulerError):
+    """The output of a command could not be understood."""
+
+
+class SubmitAmbiguous(SchedulerError):
+    """It is unknown whether the scheduler accepted the job."""
+
+
+class RunNotFound(HpcorchError):
+    """A directory holds no hpcorch run."""
+
+
+class StartFailed(HpcorchError):
+    """A job was accepted, but what it starts never answered."""
+
+
+class NotActive(HpcorchError):
+    """The operation needs a running database."""

@@ -1,0 +1,47 @@
+"""Runs as people read them: the summary table and one line per change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from hpcorch.schedulers.base import Scheduler
+from hpcorch.track import RunSnapshot
+
+HEADERS = ("", "Name", "Entity-Type", "JobID", "RunID", "Time", "Status", "Returncode")
+_ENTITY_TYPES = {"database": "DBNode", "model": "Model"}
+
+
+def row(shot: RunSnapshot, scheduler: Scheduler | None) -> dict[str, object]:
+    """Return one run as the values of the summary's columns, in their order."""
+    ref = shot.run.ref
+    label = "" if ref is None else scheduler.job_label(ref) if scheduler else str(ref.id)
+    return {
+        "Name": shot.run.entity,
+        "Entity-Type": _ENTITY_TYPES.get(shot.run.kind, shot.run.kind),
+        "JobID": label,
+        "RunID": shot.run.run_id,
+        "Time": f"{shot.elapsed:.2f}",
+        "Status": str(shot.state),
+        "Returncode": "" if shot.code is None else shot.code,
+    }
+
+
+def table(
+    shots: Iterable[RunSnapshot], schedulers: Mapping[str, Scheduler], style: str = "github"
+) -> str:
+    """Return the summary: one row per run, running and queued ones included."""
+    from tabulate import tabulate
+
+    rows = [row(shot, schedulers.get(shot.run.scheduler)) for shot in shots]
+    lines = [(index, *values.values()) for index, values in enumerate(rows)]
+    return str(tabulate(lines, headers=HEADERS, tablefmt=style, disable_numparse=True))
+
+
+def change(shot: RunSnapshot) -> str:
+    """Return one line that says how a run stands now."""
+    line = f"{shot.run.entity} is {shot.state}"
+    if shot.code is not None:
+        line += f", exit code {shot.code}"
+    if shot.reason and shot.code:
+        line += f": {shot.reason}"
+    return line

@@ -1,0 +1,250 @@
+"""The run directory: the only place where state lives. Private modes, whole files or none.
+
+Layout of `<exp_path>/<entity>/`: the script, `logs/`, `shards/<i>.json` (where a shard listens),
+`exit/<i>` (how a task ended), `address.json` and `address.env` (while a database answers),
+`credentials`. `<exp_path>/.hpcorch/journal.jsonl` tells what was submitted and stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import InputError
+from hpcorch.schedulers.base import JobId, JobRef
+
+# What a run leaves and the next run of the same entity must not see.
+_STALE_DIRS = ("shards", "exit", "logs", "tls")
+_STALE_FILES = ("job.json", "address.env", "address.json", "credentials", "admin-credentials")
+
+
+@dataclass(frozen=True)
+class ExitRecord:
+    """How a task ended, in its own words; `elapsed` in seconds, `signal` a name or empty."""
+
+    index: int
+    job: str
+    code: int
+    signal: str
+    elapsed: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One submission of one entity, as the journal tells it. Times are seconds since 1970."""
+
+    entity: str
+    kind: str
+    directory: str
+    elements: int
+    run_id: int
+    token: str
+    scheduler: str
+    submitted_at: float
+    job: JobId | None = None
+    rejected: bool = False
+    stopped: bool = False
+
+    @property
+    def ref(self) -> JobRef | None:
+        """What a scheduler is asked about; None when it never accepted the job."""
+        return None if self.job is None else JobRef(self.job, self.token, self.elements)
+
+
+def make_private(path: Path) -> None:
+    """Create a directory and its parents, the last with mode 0700."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"the directory {path} cannot be made: {error.strerror}") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise InputError(f"the directory {path} cannot be written by you")
+
+
+def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write `text` so that `path` holds all of it or what it held before."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def prepare(directory: Path, name: str, elements: int) -> None:
+    """Make a run directory ready for a new run: what an earlier run left is removed."""
+    make_private(directory)
+    for part in _STALE_DIRS:
+        _remove(directory / part)
+    for part in _STALE_FILES:
+        (directory / part).unlink(missing_ok=True)
+    make_private(directory / "logs")
+    if elements == 1:
+        for suffix in ("out", "err"):
+            link = directory / f"{name}.{suffix}"
+            if link.is_symlink() or not link.exists():
+                link.unlink(missing_ok=True)
+                link.symlink_to(Path("logs") / f"{name}.0.{suffix}")
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory with what is in it; a link that took its place is only unlinked."""
+    if directory.is_symlink():
+        directory.unlink()
+    elif directory.is_dir():
+        shutil.rmtree(directory)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def exit_records(directory: Path, job: str | None = None) -> dict[int, ExitRecord]:
+    """Return the records of tasks that have ended, by index; only those of `job` if given."""
+    records: dict[int, ExitRecord] = {}
+    folder = directory / "exit"
+    # Listing the directory makes a network file system look again; a plain open may not.
+    for path in list(folder.iterdir()) if folder.is_dir() else []:
+        record = _exit_record(path) if path.name.isdigit() else None
+        if record is not None and job in (None, record.job):
+            records[record.index] = record
+    return records
+
+
+def _exit_record(path: Path) -> ExitRecord | None:
+    found = _read_json(path)
+    if found is None:
+        return None
+    try:
+        return ExitRecord(
+            index=int(found["index"]),
+            job=str(found["job"]),
+            code=int(found["code"]),
+            signal=str(found["signal"] or ""),
+            elapsed=float(found["elapsed"]),
+            reason=str(found["reason"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def started_tasks(directory: Path, job: str) -> set[int]:
+    """Return the indices of the tasks of `job` that have begun."""
+    folder = directory / "shards"
+    marks = folder.glob("*.started") if folder.is_dir() else ()
+    return {int(mark.stem) for mark in marks if mark.stem.isdigit() and _first_line(mark) == job}
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def address(directory: Path, job: str | None = None) -> dict[str, Any] | None:
+    """Return address.json of a database that answers, None while it does not."""
+    found = _read_json(directory / "address.json")
+    if found is None or not (directory / "address.env").exists():
+        return None
+    return found if job in (None, found.get("job")) else None
+
+
+class Journal:
+    """The append-only record of an experiment's submissions and stops; every line is synced."""
+
+    def __init__(self, exp_path: Path) -> None:
+        self.exp_path = exp_path
+        self._path = exp_path / ".hpcorch" / "journal.jsonl"
+
+    def exists(self) -> bool:
+        """Whether anything was ever submitted here."""
+        return self._path.is_file()
+
+    def _append(self, event: str, **values: object) -> None:
+        make_private(self._path.parent)
+        line = json.dumps({"event": event, "time": time.time(), **values}) + "\n"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        handle = os.open(self._path, flags, 0o600)
+        try:
+            # One write of one line: lines of two writers never mix on a local file system.
+            os.write(handle, line.encode("utf-8", "surrogateescape"))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def intend(self, run: Run) -> None:
+        """Say that `run` is about to be submitted."""
+        self._append(
+            "intent",
+            entity=run.entity,
+            kind=run.kind,
+            directory=run.directory,
+            elements=run.elements,
+            run_id=run.run_id,
+            token=run.token,
+            scheduler=run.scheduler,
+        )
+
+    def submitted(self, run: Run) -> None:
+        """Say under which id the scheduler accepted `run`."""
+        assert run.job is not None
+        self._append("submitted", token=run.token, job=run.job.job, cluster=run.job.cluster)
+
+    def rejected(self, run: Run, reason: str) -> None:
+        """Say that the scheduler refused `run`."""
+        self._append("rejected", token=run.token, reason=reason)
+
+    def stopping(self, runs: Iterable[Run]) -> None:
+        """Say that the end of `runs` is wanted from now on."""
+        self._append("stop", tokens=[run.token for run in runs])
+
+    def runs(self) -> list[Run]:
+        """Return all runs in the order of their submission; a line cut by a crash is skipped."""
+        runs: dict[str, Run] = {}
+        try:
+            lines = self._path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        for line in lines:
+            try:
+                _apply(runs, json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                continue
+        return list(runs.values())
+
+
+def _apply(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
+    kind = event["event"]
+    if kind == "intent":
+        runs[event["token"]] = Run(
+            entity=event["entity"],
+            kind=event["kind"],
+            directory=event["directory"],
+            elements=event["elements"],
+            run_id=event["run_id"],
+            token=event["token"],
+            scheduler=event["scheduler"],
+            submitted_at=event["time"],
+        )
+    elif kind == "submitted":
+        job = JobId(event["job"], event["cluster"])
+        runs[event["token"]] = replace(runs[event["token"]], job=job)
+    elif kind == "rejected":
+        runs[event["token"]] = replace(runs[event["token"]], rejected=True)
+    elif kind == "stop":
+        for token in event["tokens"]:
+            runs[token] = replace(runs[token], stopped=True)

@@ -1,0 +1,105 @@
+"""The site profile: what is true of a machine, from layered TOML files and HPCORCH_* variables.
+
+Later layers win: shipped defaults, /etc/xdg/hpcorch/site.toml, $HPCORCH_SITE, the user's
+~/.config/hpcorch/site.toml, an explicit file, then single variables such as HPCORCH_INTERFACE.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hpcorch.errors import SiteError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_SYSTEM_FILE = Path("/etc/xdg/hpcorch/site.toml")
+
+
+@dataclass(frozen=True)
+class Site:
+    """Values of one machine; `origins` tells for each which file or variable it came from."""
+
+    scheduler: str = "auto"
+    interface: tuple[str, ...] = ()
+    server: str = ""
+    server_conf: str = ""
+    template_dirs: tuple[str, ...] = ()
+    boot_seconds: int = 60
+    deadline_seconds: int = 600
+    origins: Mapping[str, str] = field(default_factory=dict)
+
+
+_KEYS = {item.name: item for item in dataclasses.fields(Site) if item.name != "origins"}
+
+
+def load_site(environ: Mapping[str, str], explicit: str | None = None) -> Site:
+    """Read all layers that exist; raises SiteError that names the file and the key at fault."""
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(_KEYS, "default")
+    for path, required in _layers(environ, explicit):
+        if not required and not path.is_file():
+            continue
+        for key, value in _read(path).items():
+            values[key] = _checked(key, value, str(path))
+            origins[key] = str(path)
+    for key in _KEYS:
+        variable = f"HPCORCH_{key.upper()}"
+        if variable in environ:
+            values[key] = _checked(key, _from_text(key, environ[variable]), variable)
+            origins[key] = variable
+    return Site(**values, origins=origins)
+
+
+def _layers(environ: Mapping[str, str], explicit: str | None) -> list[tuple[Path, bool]]:
+    user = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hpcorch/site.toml"
+    layers = [(_SYSTEM_FILE, False)]
+    if environ.get("HPCORCH_SITE"):
+        layers.append((Path(environ["HPCORCH_SITE"]), True))
+    layers.append((user, False))
+    if explicit is not None:
+        layers.append((Path(explicit), True))
+    return layers
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SiteError(f"site profile {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SiteError(f"site profile {path} is not valid TOML: {error}") from error
+    return values
+
+
+def _checked(key: str, value: Any, origin: str) -> Any:
+    if key not in _KEYS:
+        close = difflib.get_close_matches(key, _KEYS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(_KEYS)
+        raise SiteError(f"{origin} sets {key!r}, which is no site key", hint)
+    default = _KEYS[key].default
+    if isinstance(default, tuple):
+        if isinstance(value, str):
+            value = [value]
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        raise SiteError(f"{origin} sets {key} to {value!r}: it must be a list of texts")
+    if type(value) is not type(default) or (isinstance(value, int) and value < 1):
+        allowed = "a whole number above 0" if isinstance(default, int) else "text"
+        raise SiteError(f"{origin} sets {key} to {value!r}: it must be {allowed}")
+    return value
+
+
+def _from_text(key: str, text: str) -> Any:
+    default = _KEYS[key].default
+    if isinstance(default, int):
+        return int(text) if text.isdigit() else text
+    return [part for part in text.split(",") if part] if isinstance(default, tuple) else text

@@ -1,0 +1,95 @@
+"""The end of runs: databases are asked to shut down, jobs are cancelled, both are verified.
+
+Stopping what has ended does nothing; stopping twice does no harm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hpcorch import shell
+from hpcorch.database import Database
+from hpcorch.errors import SchedulerError
+from hpcorch.rundir import Journal, Run
+from hpcorch.schedulers.base import JobRef, Scheduler
+from hpcorch.track import RunSnapshot, Tracker
+
+# How long a task may take to end by itself before it is killed, as batch systems do it.
+GRACE_SECONDS = 30.0
+# How long a server may take to heed SHUTDOWN before its job is cancelled.
+SHUTDOWN_SECONDS = 5.0
+_GLANCE_SECONDS = 0.05
+
+
+def stop(
+    runs: Sequence[Run],
+    scheduler: Scheduler,
+    journal: Journal,
+    grace: float = GRACE_SECONDS,
+) -> list[RunSnapshot]:
+    """End `runs`, programs before databases, and return their final states.
+
+    Raises SchedulerError when something is still alive after it was killed.
+    """
+    tracker = Tracker(scheduler)
+    alive = [shot.run for shot in tracker.snapshot(runs) if not shot.state.terminal]
+    journal.stopping(alive)
+    wanted = {run.token for run in alive}
+    runs = [replace(run, stopped=True) if run.token in wanted else run for run in runs]
+    ending = [run for run in runs if run.token in wanted]
+    for kind in ("model", "database"):
+        _stop_kind([run for run in ending if run.kind == kind], scheduler, grace)
+    return Tracker(scheduler).snapshot(runs)
+
+
+def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
+    if not runs:
+        return
+    tracker = Tracker(scheduler)
+    for run in runs:
+        if run.kind == "database" and run.job is not None:
+            _shut_down(Database(Path(run.directory), run.job.job))
+    if all(run.kind == "database" for run in runs):
+        _await_end(tracker, runs, SHUTDOWN_SECONDS)
+    for force, patience in ((False, grace), (True, grace)):
+        refs = _alive(tracker, runs)
+        if refs:
+            shell.run(scheduler.cancel_command(refs, force=force))
+            _await_end(tracker, runs, patience)
+    left = _alive(tracker, runs)
+    if left:
+        names = ", ".join(scheduler.job_label(ref) for ref in left)
+        raise SchedulerError(f"these jobs are still alive after they were killed: {names}")
+
+
+def _shut_down(database: Database) -> None:
+    if database.is_published():
+        addresses = database.addresses()
+        database.shut_down()
+        database.unregister(addresses)
+
+
+def _alive(tracker: Tracker, runs: Sequence[Run]) -> list[JobRef]:
+    shots = tracker.snapshot(runs)
+    return [shot.run.ref for shot in shots if shot.run.ref is not None and not shot.state.terminal]
+
+
+def _await_end(tracker: Tracker, runs: Sequence[Run], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while _alive(tracker, runs) and time.monotonic() < deadline:
+        time.sleep(_GLANCE_SECONDS)
+
+
+def wait_for(
+    tracker: Tracker, runs: Sequence[Run], each: Callable[[Sequence[RunSnapshot]], None]
+) -> list[RunSnapshot]:
+    """Wait until all `runs` have ended; `each` sees every snapshot on the way."""
+    while True:
+        shots = tracker.snapshot(runs)
+        each(shots)
+        if all(shot.state.terminal for shot in shots):
+            return shots
+        time.sleep(_GLANCE_SECONDS)

@@ -1,0 +1,67 @@
+"""Submission: the intent is written first, the call is made once, its outcome is recorded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from hpcorch import rundir, shell
+from hpcorch.errors import CommandFailed, CommandTimeout, SubmitAmbiguous
+from hpcorch.plan import Job
+from hpcorch.render import Script
+from hpcorch.rundir import Journal, Run
+from hpcorch.schedulers.base import JobId, Scheduler, Submittable
+
+
+def place(job: Job, script: Script, scheduler: Scheduler) -> None:
+    """Make the run directory ready and put the script there; nothing is submitted."""
+    directory = Path(job.run_dir)
+    rundir.prepare(directory, job.name, job.elements)
+    rundir.write_whole(directory / scheduler.script_name, script.text, 0o700)
+
+
+def submit(job: Job, script: Script, scheduler: Scheduler, journal: Journal, run_id: int) -> Run:
+    """Submit `job` and return its run; raises CommandFailed, or SubmitAmbiguous if unknown.
+
+    When the call breaks off, the job's token is looked up, so that no job is submitted twice.
+    """
+    directory = Path(job.run_dir)
+    place(job, script, scheduler)
+    run = Run(
+        entity=job.name,
+        kind=job.kind,
+        directory=job.run_dir,
+        elements=job.elements,
+        run_id=run_id,
+        token=job.token,
+        scheduler=scheduler.name,
+        submitted_at=0.0,
+    )
+    journal.intend(run)
+    request = Submittable(
+        name=job.name,
+        token=job.token,
+        script_path=str(directory / scheduler.script_name),
+        log_path=str(directory / "logs" / "job.log"),
+        elements=job.elements,
+    )
+    try:
+        run = replace(run, job=_call(request, scheduler))
+    except CommandFailed as error:
+        journal.rejected(run, error.message)
+        raise
+    journal.submitted(run)
+    return run
+
+
+def _call(request: Submittable, scheduler: Scheduler) -> JobId:
+    try:
+        return scheduler.parse_submit(shell.run(scheduler.submit_command(request)))
+    except (CommandTimeout, SubmitAmbiguous) as error:
+        found = scheduler.parse_find(shell.run(scheduler.find_command(request.token)))
+        if found is not None:
+            return found
+        raise SubmitAmbiguous(
+            f"it is unknown whether the job {request.name} was accepted: {error.message}",
+            f"look for a job with the token {request.token} before you submit it again",
+        ) from error

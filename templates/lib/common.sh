@@ -1,0 +1,108 @@
+# shellcheck shell=bash
+# What every task does: private files, one exit record, messages, waiting with a deadline.
+# Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_SCHEDULER
+#        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
+
+# hpcorch_say TEXT...: one line of progress.
+hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
+
+# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+hpcorch_fail() {
+  HPCORCH_REASON="$*"
+  hpcorch_say "error: $*" >&2
+  exit 1
+}
+
+# hpcorch_pause [SECONDS]: lets a polling loop breathe without starting a process.
+hpcorch_pause() { read -r -t "${1:-0.03}" <> <(:) || true; }
+
+# hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
+hpcorch_clock() {
+  local times=()
+  read -r -a times </proc/uptime
+  REPLY=$((10#${times[0]/./}))
+}
+
+# hpcorch_json TEXT: TEXT as the inside of a JSON string, in REPLY.
+hpcorch_json() {
+  REPLY=${1//\\/\\\\}
+  REPLY=${REPLY//\"/\\\"}
+  REPLY=${REPLY//$'\n'/\\n}
+  REPLY=${REPLY//$'\t'/\\t}
+  REPLY=${REPLY//[$'\x01'-$'\x1f']/ }
+}
+
+# hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
+hpcorch_publish() {
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
+  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+}
+
+# hpcorch_begin: private modes, directories, and the traps that leave the exit record.
+hpcorch_begin() {
+  umask 077
+  mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
+  rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX"
+  HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
+  hpcorch_clock
+  HPCORCH_STARTED=$REPLY
+  trap hpcorch_finish EXIT
+  trap 'hpcorch_on_signal TERM 143' TERM
+  trap 'hpcorch_on_signal INT 130' INT
+  trap 'hpcorch_on_signal HUP 129' HUP
+  if ((HPCORCH_INDEX == 0)); then
+    hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
+      printf '{"kind":"%s","name":"%s","elements":%d,"scheduler":"%s","job":"%s","token":"%s"}' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_SCHEDULER" \
+        "$HPCORCH_JOB" "$HPCORCH_TOKEN"
+    )"
+  fi
+  hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started" "$HPCORCH_JOB"
+}
+
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+hpcorch_on_signal() {
+  HPCORCH_SIGNAL=$1
+  if [[ -n $HPCORCH_CHILD ]]; then
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+  else
+    HPCORCH_REASON="received SIG$1"
+    exit "$2"
+  fi
+}
+
+# hpcorch_await PID: waits for that child through any number of signals; its exit code in REPLY.
+hpcorch_await() {
+  REPLY=0
+  wait "$1" || REPLY=$?
+  while kill -0 "$1" 2>/dev/null; do
+    wait "$1" || true
+  done
+  # A wait that a signal interrupted reports the signal: ask again for the program's own code.
+  REPLY=0
+  wait "$1" || REPLY=$?
+}
+
+# hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
+hpcorch_node_dir() {
+  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
+    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+}
+
+# hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
+hpcorch_finish() {
+  local code=$? signal=null reason
+  trap '' TERM INT HUP
+  if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
+  if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
+  [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
+  hpcorch_json "$HPCORCH_REASON"
+  reason=$REPLY
+  hpcorch_clock
+  hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(
+    printf '{"index":%d,"job":"%s","code":%d,"signal":%s,"elapsed":%d.%02d,"reason":"%s"}' \
+      "$HPCORCH_INDEX" "$HPCORCH_JOB" "$code" "$signal" \
+      $(((REPLY - HPCORCH_STARTED) / 100)) $(((REPLY - HPCORCH_STARTED) % 100)) "$reason"
+  )"
+  exit "$code"
+}

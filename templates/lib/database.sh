@@ -1,0 +1,78 @@
+# shellcheck shell=bash
+# One shard of a standard database, from its first port to its last record.
+
+# hpcorch_start_shard: starts the server on a free port, in HPCORCH_PORT, and waits for its answer.
+hpcorch_start_shard() {
+  HPCORCH_PORT=$((HPCORCH_FIRST_PORT + HPCORCH_INDEX % HPCORCH_PORT_STEP))
+  while :; do
+    hpcorch_free_port "$HPCORCH_PORT"
+    HPCORCH_PORT=$REPLY
+    hpcorch_publish_shard "$HPCORCH_PORT"
+    if [[ $HPCORCH_CLUSTER == 1 ]]; then
+      hpcorch_await_all .json
+      hpcorch_write_nodes
+    fi
+    hpcorch_write_conf "$HPCORCH_PORT"
+    hpcorch_launch
+    if hpcorch_await_answer "$HPCORCH_PORT"; then return 0; fi
+    # Siblings know the lost port; they learn the next one from the first message of this shard.
+    hpcorch_say "port $HPCORCH_PORT was taken meanwhile, trying the next one"
+    HPCORCH_PORT=$((HPCORCH_PORT + HPCORCH_PORT_STEP))
+  done
+}
+
+# hpcorch_publish_address: how to connect, for programs (address.json) and shells (address.env).
+hpcorch_publish_address() {
+  local index ssdb="" list="" type=Standalone credentials=null alias=${HPCORCH_SUFFIX//[!A-Za-z0-9_]/_}
+  local -a lines
+  for ((index = 0; index < HPCORCH_SHARDS; index++)); do
+    hpcorch_read_shard "$index" || hpcorch_fail "shard $index took back its address"
+    ssdb+=,$HPCORCH_SHARD_IP:$HPCORCH_SHARD_PORT
+    list+=,\"$HPCORCH_SHARD_IP:$HPCORCH_SHARD_PORT\"
+  done
+  if [[ $HPCORCH_CLUSTER == 1 ]]; then type=Clustered; fi
+  lines=("# source this file to let programs find the database $HPCORCH_IDENTIFIER"
+    "export SSDB$alias=${ssdb#,}" "export SR_DB_TYPE$alias=$type")
+  if [[ -e $HPCORCH_SECRETS/credentials ]]; then
+    hpcorch_json "$HPCORCH_SECRETS/credentials"
+    credentials=\"$REPLY\"
+    lines+=("export HPCORCH_CREDENTIALS$alias=$(printf %q "$HPCORCH_SECRETS/credentials")")
+  fi
+  hpcorch_publish "$HPCORCH_RUN_DIR/address.json" "$(
+    printf '{"version":1,"identifier":"%s","job":"%s","type":"%s","ssdb":"%s","addresses":[%s],' \
+      "$HPCORCH_IDENTIFIER" "$HPCORCH_JOB" "$type" "${ssdb#,}" "${list#,}"
+    printf '"credentials":%s,"security":"%s"}' "$credentials" "$HPCORCH_SECURITY"
+  )"
+  hpcorch_publish "$HPCORCH_RUN_DIR/address.env" "$(printf '%s\n' "${lines[@]}")"
+  hpcorch_say "ready: ${ssdb#,}; to connect: source $(printf %q "$HPCORCH_RUN_DIR/address.env")"
+}
+
+# hpcorch_cleanup: a database that lost a shard takes its address back.
+hpcorch_cleanup() {
+  rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
+  if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+    hpcorch_await "$HPCORCH_CHILD"
+  fi
+}
+
+# hpcorch_run_shard: the whole life of a shard; its server's exit code becomes the task's.
+hpcorch_run_shard() {
+  hpcorch_node_dir
+  hpcorch_addresses "${HPCORCH_INTERFACES[@]}"
+  hpcorch_credentials
+  hpcorch_start_shard
+  if [[ $HPCORCH_CLUSTER == 1 ]]; then hpcorch_await_cluster "$HPCORCH_PORT"; fi
+  hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.ready" "$HPCORCH_JOB"
+  if ((HPCORCH_INDEX == 0)); then
+    hpcorch_await_all .ready
+    hpcorch_publish_address
+  fi
+  hpcorch_await "$HPCORCH_CHILD"
+  HPCORCH_CHILD=""
+  HPCORCH_CODE=$REPLY
+  if ((HPCORCH_CODE != 0)); then
+    tail -n 5 -- "$HPCORCH_SERVER_LOG" >&2
+    HPCORCH_REASON="the server ended with exit code $HPCORCH_CODE"
+  fi
+}

@@ -1,0 +1,155 @@
+"""A client against servers that misbehave at a chosen moment."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpcorch.client import (
+    Client,
+    RedisConnectionError,
+    RedisInternalError,
+    RedisRuntimeError,
+    RedisTimeoutError,
+)
+from hpcorch.client.wire import ReplyReader
+
+SILENCE = b"silence"
+HANG_UP = b"hang up"
+
+
+class Scripted:
+    """A server on a free port; `answer(n, words)` is its reply to the n-th GET or SET."""
+
+    def __init__(self, answer: Callable[[int, list[bytes]], bytes]) -> None:
+        self.answer = answer
+        self.counted = 0
+        self.connections = 0
+        self.over = threading.Event()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self) -> None:
+        while not self.over.is_set():
+            try:
+                peer, _ = self.listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
+
+    def serve(self, peer: socket.socket) -> None:
+        with peer:
+            reader = ReplyReader(peer)
+            while True:
+                try:
+                    words = reader.value()
+                except OSError:
+                    return
+                reply = b"+OK\r\n"
+                if words[0] in (b"GET", b"SET"):
+                    self.counted += 1
+                    reply = self.answer(self.counted, words)
+                body, cut, _ = reply.partition(HANG_UP)
+                body, still, _ = body.partition(SILENCE)
+                peer.sendall(body)
+                if still:
+                    self.over.wait(20)
+                if cut or still:
+                    return
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    monkeypatch.setenv("SR_CMD_TIMEOUT", "1")
+    monkeypatch.setenv("SR_CONN_TIMEOUT", "1")
+    monkeypatch.setenv("SR_SOCKET_TIMEOUT", "300")
+    servers = []
+
+    def start(answer: Callable[[int, list[bytes]], bytes]) -> Any:
+        servers.append(Scripted(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.over.set()
+        server.listener.close()
+
+
+def stored(array: np.ndarray[Any, Any]) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return b"$%d\r\n%b\r\n" % (len(out.getvalue()), out.getvalue())
+
+
+WHOLE = stored(np.arange(100_000))
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 100, 700_000])
+@pytest.mark.parametrize("ending", [HANG_UP, SILENCE])
+def test_a_reply_that_stops_half_way_is_asked_for_again(scripted, length, ending):
+    server = scripted(lambda n, words: WHOLE if n > 1 else WHOLE[:length] + ending)
+    with Client(False, server.address) as client:
+        assert np.array_equal(client.get_tensor("k"), np.arange(100_000))
+        assert np.array_equal(client.get_tensor("k"), np.arange(100_000))
+    # The first connection was dropped, the second one served all that followed.
+    assert server.connections == 2
+
+
+def test_a_server_that_always_hangs_up(scripted):
+    server = scripted(lambda n, words: WHOLE[:500] + HANG_UP)
+    with (
+        Client(False, server.address) as client,
+        pytest.raises(RedisConnectionError, match=r"did not complete.*'k' within 1 s.*closed"),
+    ):
+        client.get_tensor("k")
+
+
+def test_a_server_that_never_answers(scripted):
+    server = scripted(lambda n, words: SILENCE)
+    started = time.monotonic()
+    with (
+        Client(False, server.address) as client,
+        pytest.raises(RedisTimeoutError, match=r"did not complete.*'k' within 1 s.*timed out"),
+    ):
+        client.put_tensor("k", np.ones(3))
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    "error", [b"LOADING loading", b"CLUSTERDOWN down", b"TRYAGAIN later", b"MASTERDOWN away"]
+)
+def test_passing_trouble_is_waited_out_until_the_deadline(scripted, error):
+    server = scripted(lambda n, words: b"+OK\r\n" if n > 2 else b"-%b\r\n" % error)
+    with Client(False, server.address) as client:
+        client.put_tensor("k", np.ones(3))
+    always = scripted(lambda n, words: b"-%b\r\n" % error)
+    with Client(False, always.address) as client, pytest.raises(RedisTimeoutError, match="tries"):
+        client.put_tensor("k", np.ones(3))
+
+
+def test_refusals_are_final(scripted):
+    server = scripted(lambda n, words: b"-NOPERM this user has no permissions\r\n")
+    with (
+        Client(False, server.address) as client,
+        pytest.raises(RedisRuntimeError, match=r"refused a command on key 'k': NOPERM this user"),
+    ):
+        client.put_tensor("k", np.ones(3))
+    assert server.counted == 1
+
+
+def test_nonsense(scripted):
+    server = scripted(lambda n, words: b"HTTP/1.1 400 Bad Request\r\n")
+    with (
+        Client(False, server.address) as client,
+        pytest.raises(RedisInternalError, match=r"HTTP/1\.1 400"),
+    ):
+        client.get_tensor("k")

@@ -1,0 +1,188 @@
+"""The wire and the codec without a server: sockets that deliver in pieces of any size."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import socket
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.exceptions import InvalidResponse, MovedError, ResponseError
+
+from hpcorch.client import wire
+from hpcorch.client.codecs import NpyCodec
+from hpcorch.client.errors import RedisRuntimeError
+from hpcorch.errors import InputTypeError
+
+
+class Drip:
+    """A socket that hands out `data` in pieces of the given sizes, then closes."""
+
+    def __init__(self, data: bytes, sizes: list[int]) -> None:
+        self.data = memoryview(data)
+        self.sizes = itertools.cycle(sizes)
+
+    def recv_into(self, target: memoryview) -> int:
+        size = min(len(target), next(self.sizes), len(self.data))
+        target[:size] = self.data[:size]
+        self.data = self.data[size:]
+        return size
+
+
+class Sip:
+    """A socket that takes at most the given numbers of bytes at a time."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self.taken = bytearray()
+        self.sizes = itertools.cycle(sizes)
+
+    def sendmsg(self, buffers: list[Any]) -> int:
+        data = b"".join(buffers)[: next(self.sizes)]
+        self.taken += data
+        return len(data)
+
+
+def reader(data: bytes, *sizes: int) -> wire.ReplyReader:
+    sock: Any = Drip(data, list(sizes) or [10**9])
+    return wire.ReplyReader(sock)
+
+
+SIZES = st.lists(st.integers(1, 200_000), min_size=1, max_size=5)
+
+
+@given(parts=st.lists(st.binary(max_size=50), max_size=200), sizes=SIZES)
+def test_every_byte_is_sent_in_order(parts, sizes):
+    sock: Any = Sip(sizes)
+    wire.send(sock, [memoryview(part) for part in parts])
+    assert bytes(sock.taken) == b"".join(parts)
+
+
+def test_pack():
+    body = memoryview(b"data")
+    pieces = wire.pack([b"SET", b"k", (b"head", body), b"x"])
+    assert b"".join(pieces) == b"*4\r\n$3\r\nSET\r\n$1\r\nk\r\n$8\r\nheaddata\r\n$1\r\nx\r\n"
+    assert any(piece is body for piece in pieces)
+
+
+@given(length=st.integers(0, 400_000), sizes=SIZES)
+def test_values_are_read_whatever_the_pieces(length, sizes):
+    body = np.random.default_rng(length).bytes(length)
+    found = reader(b"$%d\r\n%b\r\n+OK\r\n" % (length, body), *sizes)
+    assert found.bulk_size() == length
+    target = bytearray(length)
+    found.into(memoryview(target))
+    found.end_of_bulk()
+    assert bytes(target) == body
+    assert found.value() == b"OK"
+
+
+def test_small_replies():
+    data = b"+OK\r\n:-5\r\n$-1\r\n$3\r\na\r\n\r\n*3\r\n:1\r\n*-1\r\n-ERR in\r\n-MOVED 5 h:1\r\n"
+    found = reader(data, 1)
+    assert [found.value() for _ in range(4)] == [b"OK", -5, None, b"a\r\n"]
+    one, none, error = found.value()
+    assert (one, none) == (1, None)
+    assert isinstance(error, ResponseError)
+    with pytest.raises(MovedError) as caught:
+        found.value()
+    assert (caught.value.host, caught.value.port) == ("h", 1)
+
+
+@pytest.mark.parametrize("data", [b"hello\r\n", b"$x\r\n", b"$3\r\nabcd\r\n", b"x" * 200_000])
+def test_nonsense(data):
+    with pytest.raises(InvalidResponse):
+        reader(data).value()
+
+
+@pytest.mark.parametrize("data", [b"", b"$5\r\nab", b"+OK\r"])
+def test_a_server_that_hangs_up(data):
+    with pytest.raises(ConnectionError, match="closed the connection"):
+        reader(data).value()
+
+
+def through(array: np.ndarray[Any, Any], *sizes: int) -> Any:
+    value: Any = NpyCodec().store_command(b"k", array)[2]
+    raw = b"".join(value)
+    assert np.load(io.BytesIO(raw)).tobytes() == array.tobytes()
+    return NpyCodec().read_tensor(reader(b"$%d\r\n%b\r\n" % (len(raw), raw), *sizes))
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u4", "u8", ">f8", "f2", "c16", "M8[ns]", "S3", "U2"])
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (7,), (2, 3, 4)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_codec_keeps_dtype_shape_and_order(dtype, shape, order):
+    array = np.zeros(shape, dtype, order=order)
+    array.flat[:] = np.arange(array.size).astype(dtype)
+    got = through(array, 7, 1000)
+    assert got.dtype == array.dtype
+    assert got.shape == array.shape
+    assert got.flags.f_contiguous == array.flags.f_contiguous
+    assert got.tobytes() == array.tobytes()
+
+
+def test_structured_subclassed_and_strided_arrays():
+    record = np.zeros(3, [("a", "f4"), ("b", "i8", (2,))])
+    assert through(record).dtype == record.dtype
+    many = np.zeros(2, [(f"a_field_with_a_long_name_{i}", "f4") for i in range(100)])
+    assert through(many).dtype == many.dtype
+    mapped = np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")])
+    assert through(mapped).tolist() == [(1, 2.0)]
+    strided = np.arange(60).reshape(3, 4, 5)[::2, ::-1, 1:4]
+    assert np.array_equal(through(strided), strided)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_contiguous_arrays_are_not_copied(order):
+    array = np.zeros((300, 400), order=order)
+    value: Any = NpyCodec().store_command(b"k", array)[2]
+    assert np.shares_memory(np.frombuffer(value[1], np.uint8), array)
+
+
+@pytest.mark.parametrize(
+    ("thing", "message"),
+    [
+        ([1, 2], "numpy array, not list"),
+        (3.0, "not float"),
+        (np.array([{}], dtype=object), "Python objects"),
+        (np.zeros(2, [("a", "O")]), "Python objects"),
+        (np.ma.masked_array([1, 2], [False, True]), "mask would be lost"),
+        (np.zeros(2, [("Ω", "f4")]), "Latin-1"),
+    ],
+)
+def test_what_cannot_be_stored(thing, message):
+    with pytest.raises(TypeError, match=message) as caught:
+        NpyCodec().store_command(b"k", thing)
+    assert isinstance(caught.value, InputTypeError)
+
+
+@given(st.binary(max_size=40))
+def test_any_foreign_value_is_refused_clearly(tail):
+    for value in (tail, b"\x93NUMPY" + tail, b"\x93NUMPY\x01\x00\x10\x00" + tail):
+        with pytest.raises(RedisRuntimeError, match="it"):
+            NpyCodec().read_tensor(reader(b"$%d\r\n%b\r\n" % (len(value), value)))
+
+
+def test_header_caches_are_bounded():
+    codec = NpyCodec()
+    for length in range(2000):
+        codec.store_command(b"k", np.empty((length, 0)))
+    assert len(codec._headers) <= 512
+
+
+def test_a_real_socket_takes_more_than_it_can_hold():
+    left, right = socket.socketpair()
+    body = np.random.default_rng(0).bytes(5_000_000)
+    with left, right:
+        left.settimeout(10)
+        thread = threading.Thread(
+            target=wire.send, args=(left, wire.pack([b"SET", b"k", (memoryview(body),)]))
+        )
+        thread.start()
+        found = wire.ReplyReader(right)
+        assert found.value() == [b"SET", b"k", body]
+        thread.join()
