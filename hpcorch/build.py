@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcorch import __version__, server
+from hpcorch import __version__, schedulers, server
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.errors import InputError
@@ -27,10 +27,8 @@ from hpcorch.plan import (
 )
 from hpcorch.render import Renderer, Script
 from hpcorch.schedulers.base import Scheduler
-from hpcorch.schedulers.local import LocalScheduler
 from hpcorch.sites import Site
 
-LAUNCHERS = ("auto", "local")
 _INTERFACES = Path("/sys/class/net")
 
 
@@ -44,11 +42,12 @@ class Built:
 
 def choose_scheduler(launcher: str, site: Site) -> tuple[Scheduler, str]:
     """Return the scheduler for `launcher` and the reason for the choice."""
-    wanted = site.scheduler if launcher == "auto" else launcher
-    if wanted not in LAUNCHERS:
-        raise InputError(f"launcher is {wanted!r}: it must be one of " + ", ".join(LAUNCHERS))
-    reason = "it was asked for" if wanted != "auto" else "it is the one that this version has"
-    return LocalScheduler(str(templates_dir() / "local" / "hpcorch-local")), reason
+    if launcher != "auto":
+        return schedulers.create(launcher, templates_dir()), "it was asked for"
+    if site.scheduler != "auto":
+        origin = site.origins["scheduler"]
+        return schedulers.create(site.scheduler, templates_dir()), f"{origin} says so"
+    return schedulers.create("local", templates_dir()), "no batch system is known to this version"
 
 
 class Builder:

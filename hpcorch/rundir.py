@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hpcorch.errors import InputError
+from hpcorch.errors import InputError, RunNotFound
 from hpcorch.schedulers.base import JobId, JobRef
 
 # What a run leaves and the next run of the same entity must not see.
@@ -247,4 +247,46 @@ def _apply(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
         runs[event["token"]] = replace(runs[event["token"]], rejected=True)
     elif kind == "stop":
         for token in event["tokens"]:
-            runs[token] = replace(runs[token], stopped=True)
+            # Jobs that were submitted by hand are stopped too, and are in no journal.
+            if token in runs:
+                runs[token] = replace(runs[token], stopped=True)
+
+
+def find_runs(path: Path) -> list[Run]:
+    """Return the runs of an experiment's or an entity's directory, submitted by hand or not.
+
+    Raises RunNotFound.
+    """
+    path = path.absolute()
+    journalled = Journal(path).runs()
+    if not journalled:
+        beside = Journal(path.parent).runs()
+        journalled = [run for run in beside if Path(run.directory) == path]
+    known = {run.job.job for run in journalled if run.job is not None}
+    places = [path, *sorted(path.iterdir())] if path.is_dir() else []
+    by_hand = [run for run in map(_run_by_hand, places) if run is not None]
+    found = journalled + [run for run in by_hand if run.job and run.job.job not in known]
+    if not found:
+        raise RunNotFound(f"{path} holds no run of hpcorch", "name an experiment's directory")
+    return found
+
+
+def _run_by_hand(directory: Path) -> Run | None:
+    """Return the run that a script started by hand has described in job.json."""
+    found = _read_json(directory / "job.json")
+    if found is None:
+        return None
+    try:
+        return Run(
+            entity=str(found["name"]),
+            kind=str(found["kind"]),
+            directory=str(directory),
+            elements=int(found["elements"]),
+            run_id=0,
+            token=str(found["token"]),
+            scheduler=str(found["scheduler"]),
+            submitted_at=(directory / "job.json").stat().st_mtime,
+            job=JobId(str(found["job"])),
+        )
+    except (KeyError, ValueError, OSError):
+        return None

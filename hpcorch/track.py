@@ -7,7 +7,7 @@ nothing: a task is Completed, Failed or Cancelled by its own record, Lost withou
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,20 +93,21 @@ def merge(
     queued: TaskStatus | None,
     record: ExitRecord | None,
     *,
+    service: bool = False,
     stop_wanted: bool = False,
     gone: bool = False,
 ) -> TaskSnapshot:
     """Return the state of a task from all sources; a terminal state never changes.
 
-    `stop_wanted`: the task was asked to end, so that ending is no failure. `gone`: the queue
+    `service`: the task has no end of its own, so that a clean end was wanted by somebody.
+    `stop_wanted`: the task was asked to end, so that being killed is no failure. `gone`: the queue
     answered and does not list the task; without that, absence from the queue means nothing.
     """
     if previous is not None and previous.state.terminal:
         return previous
     if record is not None:
-        return TaskSnapshot(
-            index, _ended(record, stop_wanted), record.code, record.elapsed, record.reason
-        )
+        state = _ended(record, service, stop_wanted)
+        return TaskSnapshot(index, state, record.code, record.elapsed, record.reason)
     if queued is not None:
         return TaskSnapshot(index, queued.state, reason=queued.reason)
     if gone:
@@ -115,10 +116,12 @@ def merge(
     return previous or TaskSnapshot(index, TaskState.UNKNOWN)
 
 
-def _ended(record: ExitRecord, stop_wanted: bool) -> TaskState:
-    if record.signal or (stop_wanted and record.code in (0, *_KILLED)):
+def _ended(record: ExitRecord, service: bool, stop_wanted: bool) -> TaskState:
+    if record.signal or (stop_wanted and record.code in _KILLED):
         return TaskState.CANCELLED
-    return TaskState.COMPLETED if record.code == 0 else TaskState.FAILED
+    if record.code == 0:
+        return TaskState.CANCELLED if service else TaskState.COMPLETED
+    return TaskState.FAILED
 
 
 class Tracker:
@@ -151,6 +154,7 @@ class Tracker:
                     self._known.get((run.token, index)),
                     None,
                     record,
+                    service=run.kind == "database",
                     stop_wanted=run.stopped,
                 )
 
@@ -206,8 +210,3 @@ class Tracker:
     def _is_overdue(self, key: tuple[str, int]) -> bool:
         now = time.monotonic()
         return now - self._missing_since.setdefault(key, now) >= self._scheduler.record_grace
-
-
-def by_entity(snapshots: Iterable[RunSnapshot]) -> Mapping[str, RunSnapshot]:
-    """Return the newest snapshot of each entity."""
-    return {snapshot.run.entity: snapshot for snapshot in snapshots}

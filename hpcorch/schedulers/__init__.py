@@ -1,1 +1,50 @@
-"""Batch systems: each module turns requests into command lines and their output into data."""
+"""Batch systems: each module turns requests into command lines and their output into data.
+
+Other packages may add one: an entry point in the group `hpcorch.schedulers` names a callable that
+takes the directory of the templates and returns a Scheduler (see `base`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+from hpcorch.errors import InputError, SchedulerError
+from hpcorch.schedulers.base import Scheduler
+from hpcorch.schedulers.local import LocalScheduler
+
+GROUP = "hpcorch.schedulers"
+
+
+def _local(templates: Path) -> Scheduler:
+    return LocalScheduler(str(templates / "local" / "hpcorch-local"))
+
+
+_BUILT_IN: dict[str, Callable[[Path], Scheduler]] = {"local": _local}
+
+
+def names() -> list[str]:
+    """Return the names of all schedulers, built-in ones first."""
+    plugins = sorted(point.name for point in entry_points(group=GROUP))
+    return [*_BUILT_IN, *(name for name in plugins if name not in _BUILT_IN)]
+
+
+def create(name: str, templates: Path) -> Scheduler:
+    """Return the scheduler `name`; raises InputError for an unknown one, SchedulerError if broken."""
+    if name in _BUILT_IN:
+        return _BUILT_IN[name](templates)
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            return _from_plugin(point, templates)
+    raise InputError(f"launcher is {name!r}: it must be auto or one of " + ", ".join(names()))
+
+
+def _from_plugin(point: EntryPoint, templates: Path) -> Scheduler:
+    try:
+        made: Scheduler = point.load()(templates)
+    except Exception as error:
+        raise SchedulerError(
+            f"the scheduler plugin {point.value} cannot be used: {error}"
+        ) from error
+    return made
