@@ -26,9 +26,8 @@ from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.sites import load_site
 from hpcorch.stop import stop as stop_runs
-from hpcorch.stop import wait_for
-from hpcorch.submit import submit
-from hpcorch.track import RunSnapshot, Tracker
+from hpcorch.submit import recover, submit
+from hpcorch.track import RunSnapshot, Tracker, wait_for
 
 Entity = Orchestrator | Model
 
@@ -148,7 +147,7 @@ class Experiment:
                 raise InputError(
                     f"{directory} holds an earlier run of {entity.name}", "say overwrite=True"
                 )
-            self._refuse_if_running(entity)
+            self._refuse_if_running(self._submitted([entity]))
             rundir.prepare(directory, entity.name, 1)
 
     def preview(self, *entities: Entity) -> str:
@@ -172,8 +171,7 @@ class Experiment:
         ServerNotFound, SchedulerError, or StartFailed with the cause.
         """
         chosen = self._checked(entities)
-        for entity in chosen:
-            self._refuse_if_running(entity)
+        self._refuse_if_running(self._submitted(chosen))
         built = self._build(chosen)
         for entity, item in built:
             for warning in item.job.warnings:
@@ -202,8 +200,10 @@ class Experiment:
             self._await_database(entity, run, [other for _, other in started])
 
     def _submit(self, built: Built) -> Run:
-        earlier = [run for run in self._journal.runs() if run.entity == built.job.name]
-        run = submit(built.job, built.script, self._scheduler, self._journal, len(earlier))
+        with self._journal.lock():
+            earlier = [run for run in self._journal.runs() if run.entity == built.job.name]
+            self._refuse_if_running(recover(earlier, self._scheduler, self._journal))
+            run = submit(built.job, built.script, self._scheduler, self._journal, len(earlier))
         self._tokens.append(run.token)
         label = self._scheduler.job_label(run.ref) if run.ref else ""
         self._log.info("submitted %s as job %s", run.entity, label)
@@ -294,10 +294,20 @@ class Experiment:
     def _directory(self, entity: Entity) -> Path:
         return Path(entity.path or Path(self.exp_path) / entity.name).absolute()
 
-    def _refuse_if_running(self, entity: Entity) -> None:
-        for shot in self._tracker.snapshot([r for r in self._runs() if r.entity == entity.name]):
+    def _submitted(self, entities: Sequence[Entity]) -> list[Run]:
+        """Return what any driver has submitted here under the names of `entities`."""
+        names = {entity.name for entity in entities}
+        return [run for run in self._journal.runs() if run.entity in names and run.job]
+
+    def _refuse_if_running(self, runs: Sequence[Run]) -> None:
+        """Refuse to start what any driver has started here and nobody has stopped."""
+        for shot in Tracker(self._scheduler).snapshot(runs):
             if not shot.state.terminal:
-                raise InputError(f"{entity.name} is {shot.state} already", "stop it first")
+                label = self._scheduler.job_label(shot.run.ref) if shot.run.ref else "unknown"
+                raise InputError(
+                    f"{shot.run.entity} is {shot.state} already, as job {label}",
+                    f"hpcorch stop {self.exp_path}",
+                )
 
     def _build(self, entities: Sequence[Entity]) -> list[tuple[Entity, Built]]:
         """Plan and render everything, databases first, so that all refusals come together."""

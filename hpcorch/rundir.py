@@ -16,9 +16,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
+
 from hpcorch.errors import InputError, RunNotFound
 from hpcorch.schedulers.base import JobId, JobRef
 
+# Longer than any submission takes.
+_LOCK_SECONDS = 300.0
 # What a run leaves and the next run of the same entity must not see.
 _STALE_DIRS = ("shards", "exit", "logs", "tls")
 _STALE_FILES = ("job.json", "address.env", "address.json", "credentials", "admin-credentials")
@@ -169,6 +173,14 @@ class Journal:
     def __init__(self, exp_path: Path) -> None:
         self.exp_path = exp_path
         self._path = exp_path / ".hpcorch" / "journal.jsonl"
+
+    def lock(self) -> FileLock:
+        """Return a lock that keeps two drivers of one experiment from starting the same entity.
+
+        A help, not a guarantee: it does not hold between hosts on every network file system.
+        """
+        make_private(self._path.parent)
+        return FileLock(self._path.with_name("start.lock"), timeout=_LOCK_SECONDS)
 
     def exists(self) -> bool:
         """Whether anything was ever submitted here."""

@@ -6,7 +6,7 @@ Stopping what has ended does nothing; stopping twice does no harm.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from hpcorch.database import Database
 from hpcorch.errors import SchedulerError
 from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import JobRef, Scheduler
+from hpcorch.submit import look_up
 from hpcorch.track import RunSnapshot, Tracker
 
 # How long a task may take to end by itself before it is killed, as batch systems do it.
@@ -34,8 +35,8 @@ def stop(
 
     Raises SchedulerError when something is still alive after it was killed.
     """
-    tracker = Tracker(scheduler)
-    alive = [shot.run for shot in tracker.snapshot(runs) if not shot.state.terminal]
+    runs = [look_up(run, scheduler) for run in runs]
+    alive = [shot.run for shot in Tracker(scheduler).snapshot(runs) if not shot.state.terminal]
     journal.stopping(alive)
     wanted = {run.token for run in alive}
     runs = [replace(run, stopped=True) if run.token in wanted else run for run in runs]
@@ -52,7 +53,7 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
     for run in runs:
         if run.kind == "database" and run.job is not None:
             _shut_down(Database(Path(run.directory), run.job.job))
-    if all(run.kind == "database" for run in runs):
+    if runs[0].kind == "database":
         _await_end(tracker, runs, SHUTDOWN_SECONDS)
     for force, patience in ((False, grace), (True, grace)):
         refs = _alive(tracker, runs)
@@ -80,16 +81,4 @@ def _alive(tracker: Tracker, runs: Sequence[Run]) -> list[JobRef]:
 def _await_end(tracker: Tracker, runs: Sequence[Run], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while _alive(tracker, runs) and time.monotonic() < deadline:
-        time.sleep(_GLANCE_SECONDS)
-
-
-def wait_for(
-    tracker: Tracker, runs: Sequence[Run], each: Callable[[Sequence[RunSnapshot]], None]
-) -> list[RunSnapshot]:
-    """Wait until all `runs` have ended; `each` sees every snapshot on the way."""
-    while True:
-        shots = tracker.snapshot(runs)
-        each(shots)
-        if all(shot.state.terminal for shot in shots):
-            return shots
         time.sleep(_GLANCE_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,28 @@ def submit(job: Job, script: Script, scheduler: Scheduler, journal: Journal, run
         raise
     journal.submitted(run)
     return run
+
+
+def look_up(run: Run, scheduler: Scheduler) -> Run:
+    """Return `run` with its job if a driver died between submitting it and writing its id."""
+    if run.job is not None or run.rejected:
+        return run
+    found = scheduler.parse_find(shell.run(scheduler.find_command(run.token)))
+    return replace(run, job=found)
+
+
+def recover(runs: Sequence[Run], scheduler: Scheduler, journal: Journal) -> list[Run]:
+    """Settle submissions that a dead driver left open; the caller holds the journal's lock."""
+    settled = []
+    for run in runs:
+        known = look_up(run, scheduler)
+        if known.job is None and not known.rejected:
+            journal.rejected(run, "the driver ended before the job was accepted")
+            known = replace(run, rejected=True)
+        elif known is not run:
+            journal.submitted(known)
+        settled.append(known)
+    return settled
 
 
 def _call(request: Submittable, scheduler: Scheduler) -> JobId:

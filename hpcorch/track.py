@@ -7,7 +7,7 @@ nothing: a task is Completed, Failed or Cancelled by its own record, Lost withou
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ _SEVERITY = (
 
 # What a shell reports for SIGKILL and SIGTERM.
 _KILLED = (137, 143)
+# Records are files and cheap to look at; the queue is asked less often (Scheduler.poll_floor).
+_GLANCE_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def merge(
         return TaskSnapshot(index, state, record.code, record.elapsed, record.reason)
     if queued is not None:
         return TaskSnapshot(index, queued.state, reason=queued.reason)
+    if gone and stop_wanted:
+        return TaskSnapshot(index, TaskState.CANCELLED, reason="the task was killed")
     if gone:
         reason = "the task is gone and left no exit record"
         return TaskSnapshot(index, TaskState.LOST, reason=reason)
@@ -122,6 +126,18 @@ def _ended(record: ExitRecord, service: bool, stop_wanted: bool) -> TaskState:
     if record.code == 0:
         return TaskState.CANCELLED if service else TaskState.COMPLETED
     return TaskState.FAILED
+
+
+def wait_for(
+    tracker: Tracker, runs: Sequence[Run], each: Callable[[Sequence[RunSnapshot]], None]
+) -> list[RunSnapshot]:
+    """Wait until all `runs` have ended; `each` sees every snapshot on the way."""
+    while True:
+        shots = tracker.snapshot(runs)
+        each(shots)
+        if all(shot.state.terminal for shot in shots):
+            return shots
+        time.sleep(_GLANCE_SECONDS)
 
 
 class Tracker:
@@ -202,7 +218,7 @@ class Tracker:
         gone = asked and queued is None and self._is_overdue(key)
         if queued is not None:
             self._missing_since.pop(key, None)
-        task = merge(index, known, queued, None, gone=gone)
+        task = merge(index, known, queued, None, stop_wanted=run.stopped, gone=gone)
         if task.state is not TaskState.UNKNOWN:
             self._known[key] = task
         return task

@@ -9,11 +9,16 @@ import numpy as np
 
 from hpcorch import Client, Experiment, get_logger
 
+NAME = "getting-started-multidb"
 
-def main() -> None:
-    """Start two databases, share tensors with two colocated programs, stop, and summarise."""
+
+def main(directory: str = ".") -> None:
+    """Start two databases, share tensors with two colocated programs, stop, and summarise.
+
+    The experiment's directory is made in `directory`.
+    """
     logger = get_logger("Multidb Experiment Log")
-    exp = Experiment("getting-started-multidb", launcher="auto")
+    exp = Experiment(NAME, exp_path=Path(directory, NAME), launcher="auto")
 
     single_shard_db = exp.create_database(
         port=6379, db_nodes=1, db_identifier="single_shard_db_identifier"

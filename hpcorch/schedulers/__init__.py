@@ -31,7 +31,7 @@ def names() -> list[str]:
 
 
 def create(name: str, templates: Path) -> Scheduler:
-    """Return the scheduler `name`; raises InputError for an unknown one, SchedulerError if broken."""
+    """Return the scheduler `name`; raises InputError if unknown, SchedulerError if broken."""
     if name in _BUILT_IN:
         return _BUILT_IN[name](templates)
     for point in entry_points(group=GROUP):

@@ -98,7 +98,8 @@ hpcorch_await_cluster() {
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_DEADLINE_SECONDS * 100))
   while :; do
-    info=$(hpcorch_ask "${HPCORCH_IPS[0]}" "$1" CLUSTER INFO) || info=""
+    info=""
+    if hpcorch_ask "${HPCORCH_IPS[0]}" "$1" CLUSTER INFO; then info=$REPLY; fi
     if [[ $info == *cluster_state:ok* &&
       $info == *cluster_known_nodes:"$HPCORCH_SHARDS"[!0-9]* ]]; then return 0; fi
     kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died

@@ -13,8 +13,9 @@ hpcorch_fail() {
   exit 1
 }
 
-# hpcorch_pause [SECONDS]: lets a polling loop breathe without starting a process.
-hpcorch_pause() { read -r -t "${1:-0.03}" <> <(:) || true; }
+# hpcorch_pause [SECONDS]: lets a polling loop breathe without starting a process: descriptor 9 is a
+# pipe that never has anything to read.
+hpcorch_pause() { read -r -t "${1:-0.03}" -u 9 || true; }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
 hpcorch_clock() {
@@ -44,6 +45,7 @@ hpcorch_begin() {
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
+  exec 9<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT

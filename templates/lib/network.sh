@@ -26,32 +26,52 @@ hpcorch_addresses() {
 # hpcorch_port_busy PORT: does anybody answer on that port of the published address?
 hpcorch_port_busy() { (exec 3<>"/dev/tcp/${HPCORCH_IPS[0]}/$1") 2>/dev/null; }
 
-# hpcorch_ask IP PORT COMMAND: the reply to an inline command, as the server's administrator.
-hpcorch_ask() {
-  if [[ $HPCORCH_DATA_TLS == 1 ]]; then
-    REDISCLI_AUTH=$HPCORCH_ADMIN_PASSWORD "$HPCORCH_CLI" -h "$1" -p "$2" --user hpcorch \
-      --no-auth-warning --tls --cacert "$HPCORCH_RUN_DIR/tls/ca.crt" \
-      --cert "$HPCORCH_RUN_DIR/tls/node.crt" --key "$HPCORCH_RUN_DIR/tls/node.key" \
-      "${@:3}" 2>/dev/null
-  else
-    hpcorch_ask_plain "$1" "$2" "${*:3}"
-  fi
+# hpcorch_connect IP PORT: a connection as the server's administrator, in HPCORCH_CONNECTION.
+hpcorch_connect() {
+  { exec {HPCORCH_CONNECTION}<>"/dev/tcp/$1/$2"; } 2>/dev/null || return 1
+  [[ -n $HPCORCH_ADMIN_PASSWORD ]] || return 0
+  hpcorch_query AUTH hpcorch "$HPCORCH_ADMIN_PASSWORD" && [[ $REPLY == OK ]]
 }
 
-hpcorch_ask_plain() (
-  # A server that goes away must not end this script with SIGPIPE.
-  trap '' PIPE
-  { exec {socket}<>"/dev/tcp/$1/$2"; } 2>/dev/null || exit 1
-  if [[ -n $HPCORCH_ADMIN_PASSWORD ]]; then
-    printf 'AUTH hpcorch %s\r\n' "$HPCORCH_ADMIN_PASSWORD" >&"$socket"
-    IFS= read -r -t 5 -u "$socket" line && [[ $line == +OK* ]] || exit 1
-  fi
-  printf '%s\r\n' "$3" >&"$socket"
-  IFS= read -r -t 5 -u "$socket" line || exit 1
+# hpcorch_query COMMAND...: the reply of a connected server to an inline command, in REPLY.
+hpcorch_query() {
+  local line size
+  printf '%s\r\n' "$*" >&"$HPCORCH_CONNECTION" 2>/dev/null || return 1
+  IFS= read -r -t 5 -u "$HPCORCH_CONNECTION" line || return 1
   line=${line%$'\r'}
   case $line in
-    +*) printf '%s\n' "${line#+}" ;;
-    \$*) LC_ALL=C IFS= read -r -t 5 -N "${line#\$}" -u "$socket" line && printf '%s\n' "$line" ;;
-    *) exit 1 ;;
+    +*) REPLY=${line#+} ;;
+    \$[0-9]*)
+      # The two bytes that end a reply are read too, so that the next one begins clean.
+      size=$((${line#\$} + 2))
+      LC_ALL=C IFS= read -r -t 5 -N "$size" -u "$HPCORCH_CONNECTION" REPLY
+      ;;
+    *) return 1 ;;
   esac
-)
+}
+
+# hpcorch_disconnect: closes that connection, if there is one.
+hpcorch_disconnect() {
+  [[ -n $HPCORCH_CONNECTION ]] || return 0
+  exec {HPCORCH_CONNECTION}>&-
+  HPCORCH_CONNECTION=""
+}
+
+# hpcorch_ask IP PORT COMMAND...: the same over a connection of its own, in REPLY.
+hpcorch_ask() {
+  local code=0
+  HPCORCH_CONNECTION=""
+  if [[ $HPCORCH_DATA_TLS == 1 ]]; then
+    REPLY=$(REDISCLI_AUTH=$HPCORCH_ADMIN_PASSWORD "$HPCORCH_CLI" -h "$1" -p "$2" \
+      --user hpcorch --no-auth-warning --tls --cacert "$HPCORCH_RUN_DIR/tls/ca.crt" \
+      --cert "$HPCORCH_RUN_DIR/tls/node.crt" --key "$HPCORCH_RUN_DIR/tls/node.key" \
+      "${@:3}" 2>/dev/null)
+    return
+  fi
+  # A server that goes away must not end this script with SIGPIPE.
+  trap '' PIPE
+  { hpcorch_connect "$1" "$2" && hpcorch_query "${@:3}"; } || code=1
+  hpcorch_disconnect
+  trap - PIPE
+  return "$code"
+}

@@ -70,7 +70,7 @@ hpcorch_launch() {
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
       "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 &
+  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 9>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -89,7 +89,8 @@ hpcorch_answers() {
     [[ -S $HPCORCH_SOCKET ]] &&
       grep -qE 'eady to accept connections|Thread 0 alive' -- "$HPCORCH_SERVER_LOG"
   else
-    [[ $(hpcorch_ask "${HPCORCH_IPS[0]}" "$1" INFO server) == *process_id:"$HPCORCH_CHILD"[!0-9]* ]]
+    hpcorch_ask "${HPCORCH_IPS[0]}" "$1" INFO server &&
+      [[ $REPLY == *process_id:"$HPCORCH_CHILD"[!0-9]* ]]
   fi
 }
 

@@ -1,0 +1,33 @@
+"""What verbs print: JSON objects with a version, and remarks that are not the result."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+# Raised when a field is removed, renamed or changes meaning; new fields may come at any time.
+JSON_VERSION = 1
+
+
+def print_json(indent: int | None = 2, **fields: object) -> None:
+    """Print one JSON object on standard output."""
+    print(json.dumps({"version": JSON_VERSION, **fields}, indent=indent), flush=True)
+
+
+def remark(text: str, kind: str = "") -> None:
+    """Print something beside the result, on standard error."""
+    print(f"hpcorch: {kind}: {text}" if kind else text, file=sys.stderr)
+
+
+def print_exactly(text: str) -> None:
+    """Print text byte for byte, also where the terminal's encoding differs."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+    sys.stdout.buffer.flush()
+
+
+def command(*words: str | Path) -> str:
+    """Return a command to type, quoted for a shell."""
+    return shlex.join(str(word) for word in words)

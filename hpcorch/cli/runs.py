@@ -1,0 +1,83 @@
+"""The runs in a directory, whoever started them: what status, logs and stop work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpcorch import schedulers
+from hpcorch.errors import RunNotFound
+from hpcorch.paths import templates_dir
+from hpcorch.rundir import Journal, Run, find_runs
+from hpcorch.schedulers.base import Scheduler
+from hpcorch.track import RunSnapshot, Tracker
+
+
+def locate(where: str) -> list[Run]:
+    """Return the runs of an experiment's or an entity's directory; raises RunNotFound."""
+    path = Path(where)
+    if not path.is_dir():
+        raise RunNotFound(
+            f"there is no directory {path}",
+            "the first argument is an experiment's directory; '.' is where you are",
+        )
+    return find_runs(path)
+
+
+def chosen(runs: Sequence[Run], entities: Sequence[str]) -> list[Run]:
+    """Return the runs of these entities, of all when none is named; raises RunNotFound."""
+    known = list(dict.fromkeys(run.entity for run in runs))
+    for name in entities:
+        if name not in known:
+            raise RunNotFound(f"there is no {name!r} here", "there are: " + ", ".join(known))
+    return [run for run in runs if not entities or run.entity in entities]
+
+
+def latest(runs: Sequence[Run]) -> list[Run]:
+    """Return the last run of each directory: what it holds belongs to that one."""
+    return list({run.directory: run for run in runs}.values())
+
+
+def journal_of(where: str) -> Journal:
+    """Return the journal that speaks of this directory."""
+    path = Path(where).absolute()
+    here, above = Journal(path), Journal(path.parent)
+    return above if above.exists() and not here.exists() else here
+
+
+class Watcher:
+    """Follows runs of any number of schedulers, each asked once for all of its runs."""
+
+    def __init__(self) -> None:
+        self.schedulers: dict[str, Scheduler] = {}
+        self._trackers: dict[str, Tracker] = {}
+
+    def scheduler(self, name: str) -> Scheduler:
+        """Return the scheduler of that name; raises InputError for an unknown one."""
+        if name not in self.schedulers:
+            self.schedulers[name] = schedulers.create(name, templates_dir())
+        return self.schedulers[name]
+
+    def snapshot(self, runs: Sequence[Run]) -> list[RunSnapshot]:
+        """Return how the runs stand, without earlier runs that were replaced and have ended.
+
+        The directory of a replaced run no longer tells how it ended.
+        """
+        shots: dict[int, RunSnapshot] = {}
+        for name in {run.scheduler for run in runs}:
+            if name not in self._trackers:
+                self._trackers[name] = Tracker(self.scheduler(name))
+            places = [place for place, run in enumerate(runs) if run.scheduler == name]
+            found = self._trackers[name].snapshot([runs[place] for place in places])
+            shots.update(zip(places, found, strict=True))
+        last = {run.directory: place for place, run in enumerate(runs)}
+        return [
+            shots[place]
+            for place, run in enumerate(runs)
+            if last[run.directory] == place or not shots[place].state.terminal
+        ]
+
+
+def over(shot: RunSnapshot) -> bool:
+    """Whether nothing more will happen: it has ended, or was never submitted."""
+    return shot.state.terminal or shot.run.job is None
