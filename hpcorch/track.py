@@ -28,6 +28,8 @@ _SEVERITY = (
 
 # What a shell reports for SIGKILL and SIGTERM.
 _KILLED = (137, 143)
+# Scripts ask their batch system for it shortly before the walltime ends.
+_WALLTIME_SIGNAL = "USR1"
 # Records are files and cheap to look at; the queue is asked less often (Scheduler.poll_floor).
 _GLANCE_SECONDS = 0.05
 
@@ -121,6 +123,8 @@ def merge(
 
 
 def _ended(record: ExitRecord, service: bool, stop_wanted: bool) -> TaskState:
+    if record.signal == _WALLTIME_SIGNAL:
+        return TaskState.TIMED_OUT
     if record.signal or (stop_wanted and record.code in _KILLED):
         return TaskState.CANCELLED
     if record.code == 0:

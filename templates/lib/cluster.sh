@@ -9,8 +9,9 @@ hpcorch_publish_shard() {
   host=$REPLY
   hpcorch_bus_port "$1"
   hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.json" "$(
-    printf '{"index":%d,"job":"%s","host":"%s","ip":"%s","port":%d,"bus_port":%d,"pid":%d}' \
-      "$HPCORCH_INDEX" "$HPCORCH_JOB" "$host" "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$"
+    printf '{"index":%d,"job":"%s","generation":%d,"host":"%s",' \
+      "$HPCORCH_INDEX" "$HPCORCH_JOB" "$HPCORCH_GENERATION" "$host"
+    printf '"ip":"%s","port":%d,"bus_port":%d,"pid":%d}' "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$"
   )"
 }
 

@@ -3,6 +3,13 @@
 # Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_SCHEDULER
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
+# hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
+# descriptor 8 keeps.
+hpcorch_announce() {
+  hpcorch_say "$@"
+  hpcorch_say "$@" >&8
+}
+
 # hpcorch_say TEXT...: one line of progress.
 hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
 
@@ -10,6 +17,7 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
+  hpcorch_say "error: $*" >&8
   exit 1
 }
 
@@ -39,11 +47,16 @@ hpcorch_publish() {
   mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
 }
 
-# hpcorch_begin: private modes, directories, and the traps that leave the exit record.
+# hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
 hpcorch_begin() {
+  local mine=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX
   umask 077
+  exec 8>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
-  rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX"
+  # What an earlier life of this task has left would mislead the others.
+  rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
+  exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
+    2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
   exec 9<> <(:)
   hpcorch_clock
@@ -52,6 +65,8 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal TERM 143' TERM
   trap 'hpcorch_on_signal INT 130' INT
   trap 'hpcorch_on_signal HUP 129' HUP
+  # Batch systems send it some time before the walltime ends, when the script asks for it.
+  trap 'hpcorch_on_signal USR1 138' USR1
   if ((HPCORCH_INDEX == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"scheduler":"%s","job":"%s","token":"%s"}' \
@@ -59,7 +74,7 @@ hpcorch_begin() {
         "$HPCORCH_JOB" "$HPCORCH_TOKEN"
     )"
   fi
-  hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started" "$HPCORCH_JOB"
+  hpcorch_publish "$mine.started" "$HPCORCH_JOB"
 }
 
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
@@ -94,7 +109,7 @@ hpcorch_node_dir() {
 # hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
 hpcorch_finish() {
   local code=$? signal=null reason
-  trap '' TERM INT HUP
+  trap '' TERM INT HUP USR1
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

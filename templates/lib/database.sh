@@ -44,7 +44,7 @@ hpcorch_publish_address() {
     printf '"credentials":%s,"security":"%s"}' "$credentials" "$HPCORCH_SECURITY"
   )"
   hpcorch_publish "$HPCORCH_RUN_DIR/address.env" "$(printf '%s\n' "${lines[@]}")"
-  hpcorch_say "ready: ${ssdb#,}; to connect: source $(printf %q "$HPCORCH_RUN_DIR/address.env")"
+  hpcorch_announce "ready: ${ssdb#,}; to connect: source $(printf %q "$HPCORCH_RUN_DIR/address.env")"
 }
 
 # hpcorch_cleanup: a database that lost a shard takes its address back.
@@ -64,7 +64,8 @@ hpcorch_run_shard() {
   hpcorch_start_shard
   if [[ $HPCORCH_CLUSTER == 1 ]]; then hpcorch_await_cluster "$HPCORCH_PORT"; fi
   hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.ready" "$HPCORCH_JOB"
-  if ((HPCORCH_INDEX == 0)); then
+  # A task that begins again has taken the address back when it ended, so it publishes it too.
+  if ((HPCORCH_INDEX == 0 || HPCORCH_GENERATION > 0)); then
     hpcorch_await_all .ready
     hpcorch_publish_address
   fi

@@ -28,14 +28,13 @@ hpcorch_sweep() {
 
 # hpcorch_supervise SCRIPT TOKEN: runs all tasks, ends with the highest of their exit codes.
 hpcorch_supervise() {
-  local index code worst=0 log
+  local index code worst=0
   HPCORCH_TASKS=()
   umask 077
-  mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,exit}
+  mkdir -p -- "$HPCORCH_RUN_DIR/exit"
   trap hpcorch_forward TERM INT HUP
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$index
-    bash "$1" --element "$index" "$$" "$2" </dev/null >"$log.out" 2>"$log.err" &
+    bash "$1" --element "$index" "$$" "$2" </dev/null &
     HPCORCH_TASKS+=("$!")
   done
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
