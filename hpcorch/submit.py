@@ -59,7 +59,7 @@ def look_up(run: Run, scheduler: Scheduler) -> Run:
     """Return `run` with its job if a driver died between submitting it and writing its id."""
     if run.job is not None or run.rejected:
         return run
-    found = scheduler.parse_find(shell.run(scheduler.find_command(run.token)))
+    found = scheduler.parse_find(shell.run(scheduler.find_command(run.token)), run.token)
     return replace(run, job=found)
 
 
@@ -81,7 +81,8 @@ def _call(request: Submittable, scheduler: Scheduler) -> JobId:
     try:
         return scheduler.parse_submit(shell.run(scheduler.submit_command(request)))
     except (CommandTimeout, SubmitAmbiguous) as error:
-        found = scheduler.parse_find(shell.run(scheduler.find_command(request.token)))
+        asked = shell.run(scheduler.find_command(request.token))
+        found = scheduler.parse_find(asked, request.token)
         if found is not None:
             return found
         raise SubmitAmbiguous(

@@ -94,7 +94,7 @@ def _blames_another(reason: str) -> bool:
 def merge(
     index: int,
     previous: TaskSnapshot | None,
-    queued: TaskStatus | None,
+    native: TaskStatus | None,
     record: ExitRecord | None,
     *,
     service: bool = False,
@@ -103,27 +103,43 @@ def merge(
 ) -> TaskSnapshot:
     """Return the state of a task from all sources; a terminal state never changes.
 
-    `service`: the task has no end of its own, so that a clean end was wanted by somebody.
-    `stop_wanted`: the task was asked to end, so that being killed is no failure. `gone`: the queue
-    answered and does not list the task; without that, absence from the queue means nothing.
+    `native` is what the scheduler says now. `service`: the task has no end of its own, so that a
+    clean end was wanted by somebody. `stop_wanted`: the task was asked to end, so that being killed
+    is no failure. `gone`: the scheduler answered and does not know the task; without that, absence
+    means nothing.
     """
     if previous is not None and previous.state.terminal:
         return previous
-    if record is not None:
-        state = _ended(record, service, stop_wanted)
+    if record is not None and _is_final(record, native, stop_wanted=stop_wanted, gone=gone):
+        state = _ended(record, native, service=service, stop_wanted=stop_wanted)
         return TaskSnapshot(index, state, record.code, record.elapsed, record.reason)
-    if queued is not None:
-        return TaskSnapshot(index, queued.state, reason=queued.reason)
-    if gone and stop_wanted:
-        return TaskSnapshot(index, TaskState.CANCELLED, reason="the task was killed")
+    if native is not None:
+        ended = native.state.terminal
+        state = TaskState.CANCELLED if ended and stop_wanted else native.state
+        reason = native.reason or (native.native if ended else "")
+        return TaskSnapshot(index, state, native.code, reason=reason)
     if gone:
-        reason = "the task is gone and left no exit record"
-        return TaskSnapshot(index, TaskState.LOST, reason=reason)
+        state = TaskState.CANCELLED if stop_wanted else TaskState.LOST
+        return TaskSnapshot(index, state, reason="the task is gone and left no exit record")
     return previous or TaskSnapshot(index, TaskState.UNKNOWN)
 
 
-def _ended(record: ExitRecord, service: bool, stop_wanted: bool) -> TaskState:
-    if record.signal == _WALLTIME_SIGNAL:
+def _is_final(
+    record: ExitRecord, native: TaskStatus | None, *, stop_wanted: bool, gone: bool
+) -> bool:
+    """Say whether the task that wrote `record` will not run again.
+
+    A task that was sent a signal may have been put back into the queue: only the scheduler knows.
+    """
+    if not record.signal or stop_wanted or gone or record.signal == _WALLTIME_SIGNAL:
+        return True
+    return native is not None and native.state.terminal
+
+
+def _ended(
+    record: ExitRecord, native: TaskStatus | None, *, service: bool, stop_wanted: bool
+) -> TaskState:
+    if record.signal == _WALLTIME_SIGNAL or (native and native.state is TaskState.TIMED_OUT):
         return TaskState.TIMED_OUT
     if record.signal or (stop_wanted and record.code in _KILLED):
         return TaskState.CANCELLED
@@ -151,82 +167,107 @@ class Tracker:
         self._scheduler = scheduler
         self._known: dict[tuple[str, int], TaskSnapshot] = {}
         self._missing_since: dict[tuple[str, int], float] = {}
-        self._report: QueueReport = {}
         self._asked_for: frozenset[JobId] = frozenset()
         self._asked_at = float("-inf")
         self._failure = ""
 
     def snapshot(self, runs: Sequence[Run]) -> list[RunSnapshot]:
         """Return the state of `runs`, in their order."""
-        self._take_records(runs)
+        # A task writes its record before it leaves the queue, so records are read after asking;
+        # reading them before as well saves the question when everything has ended.
+        self._update(runs, None)
         open_refs = [run.ref for run in runs if run.ref is not None and not self._all_ended(run)]
-        asked = bool(open_refs) and self._ask(open_refs)
-        return [self._one(run, asked) for run in runs]
-
-    def _take_records(self, runs: Iterable[Run]) -> None:
-        for run in runs:
-            if run.job is None or self._all_ended(run):
-                continue
-            records = rundir.exit_records(Path(run.directory), run.job.job)
-            for index, record in records.items():
-                self._known[run.token, index] = merge(
-                    index,
-                    self._known.get((run.token, index)),
-                    None,
-                    record,
-                    service=run.kind == "database",
-                    stop_wanted=run.stopped,
-                )
+        if open_refs and self._may_ask(open_refs):
+            self._update(runs, self._ask(open_refs))
+        return [self._one(run) for run in runs]
 
     def _all_ended(self, run: Run) -> bool:
         known = (self._known.get((run.token, index)) for index in range(run.elements))
         return all(task is not None and task.state.terminal for task in known)
 
-    def _ask(self, refs: Sequence[JobRef]) -> bool:
-        """Query the queue unless it was done a moment ago; say whether the answer is fresh."""
+    def _may_ask(self, refs: Sequence[JobRef]) -> bool:
         wanted = frozenset(ref.id for ref in refs)
         now = time.monotonic()
         if wanted <= self._asked_for and now - self._asked_at < self._scheduler.poll_floor:
             return False
         self._asked_at, self._asked_for = now, wanted
-        try:
-            result = shell.run(self._scheduler.queue_command(refs))
-            self._report = self._scheduler.parse_queue(result, refs)
-        except SchedulerError as error:
-            self._failure = error.message
-            return False
-        self._failure = ""
         return True
 
-    def _one(self, run: Run, asked: bool) -> RunSnapshot:
+    def _ask(self, refs: Sequence[JobRef]) -> QueueReport | None:
+        """Ask the queue, and the accounting about what left it; None when there is no answer."""
+        try:
+            result = shell.run(self._scheduler.queue_command(refs))
+            report = dict(self._scheduler.parse_queue(result, refs))
+            missing = [ref for ref in refs if self._has_missing(ref, report)]
+            command = self._scheduler.history_command(missing) if missing else None
+            if command is not None:
+                past = self._scheduler.parse_history(shell.run(command), missing)
+                report = {**past, **report}
+        except SchedulerError as error:
+            self._failure = error.message
+            return None
+        self._failure = ""
+        return report
+
+    def _has_missing(self, ref: JobRef, report: QueueReport) -> bool:
+        tasks = (index for index in range(ref.elements) if (ref.id, index) not in report)
+        known = (self._known.get((ref.token, index)) for index in tasks)
+        return any(task is None or not task.state.terminal for task in known)
+
+    def _update(self, runs: Iterable[Run], report: QueueReport | None) -> None:
+        for run in runs:
+            if run.job is None or self._all_ended(run):
+                continue
+            directory = Path(run.directory)
+            records = rundir.exit_records(directory, run.job.job)
+            started = rundir.started_tasks(directory, run.job.job) if report is None else set()
+            for index in range(run.elements):
+                native = None if report is None else report.get((run.job, index))
+                if report is None and index in started:
+                    native = self._first_sign(run, index)
+                self._settle(run, index, native, records.get(index), asked=report is not None)
+
+    def _first_sign(self, run: Run, index: int) -> TaskStatus | None:
+        """Take a task's mark that it has begun for RUNNING while the queue was not asked yet."""
+        known = self._known.get((run.token, index))
+        waiting = known is None or known.state in (TaskState.UNKNOWN, TaskState.QUEUED)
+        return TaskStatus(TaskState.RUNNING) if waiting else None
+
+    def _settle(
+        self,
+        run: Run,
+        index: int,
+        native: TaskStatus | None,
+        record: ExitRecord | None,
+        *,
+        asked: bool,
+    ) -> None:
+        key = (run.token, index)
+        ended = native is None or (native.state.terminal and native.code is None)
+        gone = False
+        if asked and ended and record is None:
+            # The record may still be on its way through a network file system.
+            now = time.monotonic()
+            waited = now - self._missing_since.setdefault(key, now)
+            gone = waited >= self._scheduler.record_grace
+            if not gone:
+                native = None
+        else:
+            self._missing_since.pop(key, None)
+        self._known[key] = merge(
+            index,
+            self._known.get(key),
+            native,
+            record,
+            service=run.kind == "database",
+            stop_wanted=run.stopped,
+            gone=gone,
+        )
+
+    def _one(self, run: Run) -> RunSnapshot:
         if run.job is None:
             state = TaskState.FAILED if run.rejected else TaskState.UNKNOWN
             reason = "the scheduler refused the job" if run.rejected else "submission unfinished"
             return RunSnapshot(run, (TaskSnapshot(0, state, reason=reason),))
-        if asked and not self._all_ended(run):
-            # A task writes its record before it leaves the queue: look again after asking.
-            self._take_records([run])
-        started = rundir.started_tasks(Path(run.directory), run.job.job) if not asked else set()
-        tasks = tuple(
-            self._task(run, run.job, index, asked, index in started)
-            for index in range(run.elements)
-        )
+        tasks = tuple(self._known[run.token, index] for index in range(run.elements))
         return RunSnapshot(run, tasks, self._failure)
-
-    def _task(self, run: Run, job: JobId, index: int, asked: bool, started: bool) -> TaskSnapshot:
-        key = (run.token, index)
-        queued = self._report.get((job, index))
-        known = self._known.get(key)
-        if queued is None and started and known is None:
-            queued = TaskStatus(TaskState.RUNNING)
-        gone = asked and queued is None and self._is_overdue(key)
-        if queued is not None:
-            self._missing_since.pop(key, None)
-        task = merge(index, known, queued, None, stop_wanted=run.stopped, gone=gone)
-        if task.state is not TaskState.UNKNOWN:
-            self._known[key] = task
-        return task
-
-    def _is_overdue(self, key: tuple[str, int]) -> bool:
-        now = time.monotonic()
-        return now - self._missing_since.setdefault(key, now) >= self._scheduler.record_grace

@@ -72,7 +72,7 @@ class JobId:
     cluster: str = ""
 
     def __str__(self) -> str:
-        return f"{self.job}.{self.cluster}" if self.cluster else self.job
+        return self.job
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,48 @@ class TaskStatus:
     native: str = ""
     code: int | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a job asks its batch system for. Empty and None mean: the system's own default.
+
+    `elements` tasks of `nodes` nodes each; `walltime` is HH:MM:SS or D-HH:MM:SS; `exclusive` asks
+    for whole nodes; `warn_seconds` is how long before the walltime ends the script wants a signal;
+    `extra` holds further options, a value of None making a flag.
+    """
+
+    name: str
+    token: str
+    elements: int = 1
+    nodes: int = 1
+    tasks_per_node: int = 1
+    cpus_per_task: int | None = None
+    walltime: str = ""
+    queue: str = ""
+    account: str = ""
+    hosts: tuple[str, ...] = ()
+    exclusive: bool = False
+    max_running: int | None = None
+    warn_seconds: int = 0
+    extra: tuple[tuple[str, str | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class QueueLimits:
+    """Limits of one queue or partition; None where there is none."""
+
+    nodes: int | None = None
+    walltime_seconds: int | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a cluster accepts: the number of tasks of an array, and its queues by name."""
+
+    array_size: int | None = None
+    queues: Mapping[str, QueueLimits] = field(default_factory=dict)
+    default_queue: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,12 +163,28 @@ class Scheduler(Protocol):
         """File name of its scripts in a run directory."""
 
     @property
+    def is_batch(self) -> bool:
+        """Whether jobs queue and run on other machines than this one."""
+
+    @property
     def poll_floor(self) -> float:
         """Shortest time in seconds between two queries."""
 
     @property
     def record_grace(self) -> float:
         """How long in seconds a task's own exit record may lag behind its leaving the queue."""
+
+    def directives(self, resources: Resources) -> tuple[str, ...]:
+        """The options of a request, one per line, as the script's header holds them."""
+
+    def by_hand(self, script_path: str) -> str:
+        """The command line that submits a script by hand."""
+
+    def limits_commands(self) -> tuple[Command, ...]:
+        """The calls that tell what the cluster accepts; none when there is nothing to ask."""
+
+    def parse_limits(self, results: Sequence[Result]) -> Limits:
+        """Limits from what limits_commands printed; what could not be told is left open."""
 
     def submit_command(self, job: Submittable) -> Command:
         """The call that submits a script."""
@@ -137,7 +195,7 @@ class Scheduler(Protocol):
     def find_command(self, token: str) -> Command:
         """The call that looks a job up by the token it was submitted with."""
 
-    def parse_find(self, result: Result) -> JobId | None:
+    def parse_find(self, result: Result, token: str) -> JobId | None:
         """The id of the job found, None if there is none; raises CommandFailed."""
 
     def queue_command(self, jobs: Sequence[JobRef]) -> Command:
@@ -145,6 +203,12 @@ class Scheduler(Protocol):
 
     def parse_queue(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
         """The tasks that the queue knows; raises CommandFailed or ParseError."""
+
+    def history_command(self, jobs: Sequence[JobRef]) -> Command | None:
+        """The one call that asks the accounting about `jobs`; None where there is none."""
+
+    def parse_history(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
+        """The tasks that the accounting knows; empty when it is off."""
 
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
         """The one call that cancels all `jobs`; `force` kills what did not heed the first."""

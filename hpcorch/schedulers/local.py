@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from hpcorch.errors import CommandFailed, ParseError, SubmitAmbiguous
@@ -10,7 +11,9 @@ from hpcorch.schedulers.base import (
     Command,
     JobId,
     JobRef,
+    Limits,
     QueueReport,
+    Resources,
     Result,
     Submittable,
     TaskState,
@@ -29,6 +32,7 @@ class LocalScheduler:
 
     name = "local"
     script_name = "job.sh"
+    is_batch = False
     poll_floor = 0.2
     record_grace = 0.0
 
@@ -37,6 +41,24 @@ class LocalScheduler:
 
     def _call(self, *words: str) -> Command:
         return Command(("bash", self._tool, *words), timeout=30.0)
+
+    def directives(self, resources: Resources) -> tuple[str, ...]:
+        """No script header says anything to this scheduler."""
+        del resources
+        return ()
+
+    def by_hand(self, script_path: str) -> str:
+        """The script runs all its tasks itself."""
+        return f"bash {shlex.quote(script_path)}"
+
+    def limits_commands(self) -> tuple[Command, ...]:
+        """There is nothing to ask."""
+        return ()
+
+    def parse_limits(self, results: Sequence[Result]) -> Limits:
+        """There are none."""
+        del results
+        return Limits()
 
     def submit_command(self, job: Submittable) -> Command:
         """The call that starts the script detached and prints its process id."""
@@ -55,8 +77,9 @@ class LocalScheduler:
         """The call that looks for a live job with this token."""
         return self._call("find", token)
 
-    def parse_find(self, result: Result) -> JobId | None:
+    def parse_find(self, result: Result, token: str) -> JobId | None:
         """The job that was found, if any."""
+        del token
         if result.code != 0:
             raise CommandFailed(f"looking for a job failed: {_last_line(result)}")
         text = result.out.strip()
@@ -86,6 +109,16 @@ class LocalScheduler:
             for index in range(ref.elements):
                 report.setdefault((ref.id, index), TaskStatus(TaskState.QUEUED, "SUPERVISOR"))
         return report
+
+    def history_command(self, jobs: Sequence[JobRef]) -> Command | None:
+        """There is no accounting; the tasks' own records tell."""
+        del jobs
+        return None
+
+    def parse_history(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
+        """There is no accounting."""
+        del result, jobs
+        return {}
 
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
         """SIGTERM to the job's tasks, or with `force` SIGKILL to all processes of its session."""
