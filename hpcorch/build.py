@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hpcorch import __version__, schedulers, server
+from hpcorch import __version__, schedulers, server, shell
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.errors import InputError
@@ -21,15 +21,23 @@ from hpcorch.plan import (
     DatabaseUse,
     Job,
     Machine,
-    local_by_hand,
+    Target,
+    check_limits,
     plan_database,
     plan_model,
 )
 from hpcorch.render import Renderer, Script
-from hpcorch.schedulers.base import Scheduler
+from hpcorch.schedulers.base import Limits, Scheduler
 from hpcorch.sites import Site
 
 _INTERFACES = Path("/sys/class/net")
+# Where Slurm's clients look; the last one is where a cluster without local files puts its own.
+_SLURM_CONFS = (
+    "/etc/slurm/slurm.conf",
+    "/etc/slurm-llnl/slurm.conf",
+    "/usr/local/etc/slurm.conf",
+    "/run/slurm/conf/slurm.conf",
+)
 
 
 @dataclass(frozen=True)
@@ -40,14 +48,28 @@ class Built:
     script: Script
 
 
-def choose_scheduler(launcher: str, site: Site) -> tuple[Scheduler, str]:
+def choose_scheduler(
+    launcher: str, site: Site, environ: Mapping[str, str]
+) -> tuple[Scheduler, str]:
     """Return the scheduler for `launcher` and the reason for the choice."""
     if launcher != "auto":
         return schedulers.create(launcher, templates_dir()), "it was asked for"
     if site.scheduler != "auto":
         origin = site.origins["scheduler"]
         return schedulers.create(site.scheduler, templates_dir()), f"{origin} says so"
-    return schedulers.create("local", templates_dir()), "no batch system is known to this version"
+    found, reason = _detect(environ)
+    return schedulers.create(found, templates_dir()), reason
+
+
+def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Find the batch system: programs alone do not make one, a configuration must be there too."""
+    program = shutil.which("sbatch", path=environ.get("PATH"))
+    if program is None:
+        return "local", "there is no batch system here"
+    for conf in (environ.get("SLURM_CONF"), *_SLURM_CONFS):
+        if conf and Path(conf).is_file():
+            return "slurm", f"{program} and {conf} are there"
+    return "local", f"{program} is there, but no slurm.conf"
 
 
 class Builder:
@@ -59,6 +81,7 @@ class Builder:
         self._environ = environ
         self._renderer = Renderer(templates_dir(), site.template_dirs)
         self._machine: Machine | None = None
+        self._limits: Limits | None = None
 
     def machine(self) -> Machine:
         """Return what is known of the server and the tools around it; raises ServerNotFound."""
@@ -66,7 +89,6 @@ class Builder:
             found = server.find_server(self._environ, self._site.server or None)
             conf = server.conf_from_environment(self._environ) or self._site.server_conf
             self._machine = Machine(
-                scheduler=self._scheduler.name,
                 server=found,
                 server_environment=server.allocator_environment(found),
                 server_conf=conf,
@@ -79,55 +101,57 @@ class Builder:
         """Plan and render a standard database; raises InputError, SecurityError, TemplateError."""
         self._check_interfaces("interface", database.interfaces)
         _check_modules(database.module_paths)
-        job = plan_database(
-            database,
-            self.machine(),
-            self._site,
-            str(run_dir),
-            secrets.token_hex(8),
-            self._by_hand(run_dir),
-        )
-        return self._built(job)
+        return self._built(plan_database(database, self.machine(), self._target(run_dir)))
 
     def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Built:
         """Plan and render a program; raises InputError or TemplateError."""
+        machine = None
         if model.colocation is not None:
             self._check_interfaces("ifname", model.colocation.interfaces)
-        job = plan_model(
-            model,
-            self._executable(model),
-            uses,
-            self._scheduler.name,
-            self.machine() if model.colocation is not None else None,
-            self._site,
-            str(run_dir),
-            secrets.token_hex(8),
-            self._by_hand(run_dir),
-        )
-        return self._built(job)
+            machine = self.machine()
+        executable = self._executable(model)
+        return self._built(plan_model(model, executable, uses, machine, self._target(run_dir)))
+
+    def check_limits(self, built: Sequence[Built]) -> None:
+        """Ask the cluster for its limits, once, and hold the jobs against them.
+
+        Raises LimitError, or SchedulerError when the cluster does not answer.
+        """
+        commands = self._scheduler.limits_commands()
+        if not commands or not built:
+            return
+        if self._limits is None:
+            results = [shell.run(command) for command in commands]
+            self._limits = self._scheduler.parse_limits(results)
+        for item in built:
+            check_limits(item.job.resources, self._limits)
+
+    def _target(self, run_dir: Path) -> Target:
+        return Target(self._scheduler, self._site, str(run_dir), secrets.token_hex(8))
 
     def _built(self, job: Job) -> Built:
         return Built(job, self._renderer.render(job, self._scheduler.name, __version__))
 
-    def _by_hand(self, run_dir: Path) -> str:
-        return local_by_hand(str(run_dir / self._scheduler.script_name))
-
     def _executable(self, model: Model) -> str:
-        """Return the absolute path of the program; it will run in another directory."""
+        """Return the path of the program, which will run in another directory.
+
+        A batch system's nodes may have programs that this machine lacks: a bare name is then left
+        to them.
+        """
         settings = model.run_settings
         search = settings.env_vars.get("PATH", self._environ.get("PATH"))
         for what in (settings.exe, _launcher_program(settings.run_command)):
-            if what and shutil.which(what, path=search) is None:
+            elsewhere = self._scheduler.is_batch and "/" not in what
+            if what and not elsewhere and shutil.which(what, path=search) is None:
                 raise InputError(
                     f"exe of {model.name} is {what!r}: there is no such program on this machine"
                 )
         found = shutil.which(settings.exe, path=search)
-        assert found is not None
-        return str(Path(found).absolute())
+        return settings.exe if found is None else str(Path(found).absolute())
 
     def _check_interfaces(self, field: str, names: Sequence[str]) -> None:
         """Refuse an interface that this machine lacks, when it is the one that will be used."""
-        if self._scheduler.name != "local" or not _INTERFACES.is_dir():
+        if self._scheduler.is_batch or not _INTERFACES.is_dir():
             return
         here = sorted(item.name for item in _INTERFACES.iterdir())
         for name in names:

@@ -2,7 +2,8 @@
 
 HpcorchError
 ├── InputError (also a ValueError)      what the user said cannot be done; nothing was started
-│   └── InputTypeError (also a TypeError)
+│   ├── InputTypeError (also a TypeError)
+│   └── LimitError                      the cluster does not accept as much as was asked for
 ├── SiteError                           a site profile cannot be used
 ├── TemplateError                       a template cannot be used
 │   ├── UnsafeTemplate                  it prints a value unquoted, or others may write it
@@ -40,6 +41,10 @@ class InputError(HpcorchError, ValueError):
 
 class InputTypeError(InputError, TypeError):
     """A value that the user gave has the wrong type."""
+
+
+class LimitError(InputError):
+    """A request is beyond what the cluster accepts."""
 
 
 class SiteError(HpcorchError):

@@ -18,7 +18,7 @@ from hpcorch.database import Database
 from hpcorch.describe import check
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
-from hpcorch.describe.settings import RunSettings
+from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.errors import InputError, InputTypeError, RunNotFound, StartFailed
 from hpcorch.log import get_logger
 from hpcorch.plan import DatabaseUse, suffix
@@ -54,7 +54,9 @@ class Experiment:
         chosen = Path.cwd() / name if exp_path is None else Path(check.path("exp_path", exp_path))
         self.exp_path = str(chosen.absolute())
         self._site = load_site(os.environ, site)
-        self._scheduler, reason = choose_scheduler(check.text("launcher", launcher), self._site)
+        self._scheduler, reason = choose_scheduler(
+            check.text("launcher", launcher), self._site, os.environ
+        )
         self._builder = Builder(self._site, self._scheduler, os.environ)
         self._journal = Journal(Path(self.exp_path))
         self._tracker = Tracker(self._scheduler)
@@ -93,6 +95,11 @@ class Experiment:
         threads: int = 1,
         maxmemory: str | None = None,
         module_paths: Sequence[str] = (),
+        layout: str = "array",
+        hosts: str | Sequence[str] | None = None,
+        account: str = "",
+        time: str = "",
+        queue: str = "",
     ) -> Orchestrator:
         """Describe a database of `db_nodes` shards; the arguments are those of Orchestrator.
 
@@ -108,7 +115,11 @@ class Experiment:
             threads=threads,
             maxmemory=maxmemory,
             module_paths=module_paths,
+            layout=layout,
+            batch_settings=BatchSettings(time=time, queue=queue, account=account),
         )
+        if hosts is not None:
+            database.set_hosts(hosts)
         self._claim(database)
         return database
 
@@ -118,9 +129,10 @@ class Experiment:
         run_settings: RunSettings,
         params: Mapping[str, str | int | float] | None = None,
         path: str | None = None,
+        batch_settings: BatchSettings | None = None,
     ) -> Model:
         """Describe a program to run; raises InputError when the name is in use."""
-        model = Model(name, run_settings, params=params, path=path)
+        model = Model(name, run_settings, params, path, batch_settings)
         self._claim(model)
         return model
 
@@ -134,6 +146,17 @@ class Experiment:
     ) -> RunSettings:
         """Describe how a program is run; the arguments are those of RunSettings."""
         return RunSettings(exe, exe_args, run_command, run_args, env_vars)
+
+    def create_batch_settings(
+        self,
+        nodes: int = 1,
+        time: str = "",
+        queue: str = "",
+        account: str = "",
+        batch_args: Mapping[str, str | int | None] | None = None,
+    ) -> BatchSettings:
+        """Describe what to ask a batch system for; the arguments are those of BatchSettings."""
+        return BatchSettings(nodes, time, queue, account, batch_args)
 
     def generate(self, *entities: Entity, overwrite: bool = False) -> None:
         """Make the run directories.
@@ -173,6 +196,7 @@ class Experiment:
         chosen = self._checked(entities)
         self._refuse_if_running(self._submitted(chosen))
         built = self._build(chosen)
+        self._builder.check_limits([item for _, item in built])
         for entity, item in built:
             for warning in item.job.warnings:
                 self._log.warning(warning)

@@ -52,6 +52,7 @@ class Run:
     token: str
     scheduler: str
     submitted_at: float
+    gang: bool = False
     job: JobId | None = None
     rejected: bool = False
     stopped: bool = False
@@ -59,7 +60,7 @@ class Run:
     @property
     def ref(self) -> JobRef | None:
         """What a scheduler is asked about; None when it never accepted the job."""
-        return None if self.job is None else JobRef(self.job, self.token, self.elements)
+        return None if self.job is None else JobRef(self.job, self.token, self.elements, self.gang)
 
 
 def make_private(path: Path) -> None:
@@ -209,6 +210,7 @@ class Journal:
             run_id=run.run_id,
             token=run.token,
             scheduler=run.scheduler,
+            gang=run.gang,
         )
 
     def submitted(self, run: Run) -> None:
@@ -251,6 +253,7 @@ def _apply(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
             token=event["token"],
             scheduler=event["scheduler"],
             submitted_at=event["time"],
+            gang=event["gang"],
         )
     elif kind == "submitted":
         job = JobId(event["job"], event["cluster"])
@@ -299,6 +302,7 @@ def _run_by_hand(directory: Path) -> Run | None:
             scheduler=str(found["scheduler"]),
             submitted_at=(directory / "job.json").stat().st_mtime,
             job=JobId(str(found["job"])),
+            gang=bool(found["gang"]),
         )
     except (KeyError, ValueError, OSError):
         return None

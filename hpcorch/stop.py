@@ -23,6 +23,8 @@ GRACE_SECONDS = 30.0
 # How long a server may take to heed SHUTDOWN before its job is cancelled.
 SHUTDOWN_SECONDS = 5.0
 _GLANCE_SECONDS = 0.05
+# Somebody waits for the end: the scheduler is asked a little more often than when tracking.
+_QUERY_SECONDS = 2.0
 
 
 def stop(
@@ -49,7 +51,7 @@ def stop(
 def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
     if not runs:
         return
-    tracker = Tracker(scheduler)
+    tracker = Tracker(scheduler, _QUERY_SECONDS)
     for run in runs:
         if run.kind == "database" and run.job is not None:
             _shut_down(Database(Path(run.directory), run.job.job))

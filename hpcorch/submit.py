@@ -37,6 +37,7 @@ def submit(job: Job, script: Script, scheduler: Scheduler, journal: Journal, run
         token=job.token,
         scheduler=scheduler.name,
         submitted_at=0.0,
+        gang=job.gang,
     )
     journal.intend(run)
     request = Submittable(
@@ -44,7 +45,7 @@ def submit(job: Job, script: Script, scheduler: Scheduler, journal: Journal, run
         token=job.token,
         script_path=str(directory / scheduler.script_name),
         log_path=str(directory / "logs" / "job.log"),
-        elements=job.elements,
+        is_array=job.elements > 1 and not job.gang,
     )
     try:
         run = replace(run, job=_call(request, scheduler))

@@ -161,10 +161,15 @@ def wait_for(
 
 
 class Tracker:
-    """Follows runs with one query for all of them, no more often than the scheduler allows."""
+    """Follows runs with one query for all of them, no more often than the scheduler allows.
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    `poll_seconds` may shorten the scheduler's own poll_floor for a moment.
+    """
+
+    def __init__(self, scheduler: Scheduler, poll_seconds: float | None = None) -> None:
         self._scheduler = scheduler
+        floor = scheduler.poll_floor
+        self._floor = floor if poll_seconds is None else min(floor, poll_seconds)
         self._known: dict[tuple[str, int], TaskSnapshot] = {}
         self._missing_since: dict[tuple[str, int], float] = {}
         self._asked_for: frozenset[JobId] = frozenset()
@@ -188,7 +193,7 @@ class Tracker:
     def _may_ask(self, refs: Sequence[JobRef]) -> bool:
         wanted = frozenset(ref.id for ref in refs)
         now = time.monotonic()
-        if wanted <= self._asked_for and now - self._asked_at < self._scheduler.poll_floor:
+        if wanted <= self._asked_for and now - self._asked_at < self._floor:
             return False
         self._asked_at, self._asked_for = now, wanted
         return True

@@ -44,6 +44,14 @@ def text(field: str, value: object) -> str:
     return value
 
 
+def line(field: str, value: object) -> str:
+    """Return `value` if it is text that one line can hold (no control characters)."""
+    found = text(field, value)
+    if any(ord(char) < 32 or ord(char) == 127 for char in found):
+        raise _refuse(field, value, "text without control characters")
+    return found
+
+
 def path(field: str, value: object) -> str:
     """Return `value` as text if it can be a path in a script (no control characters)."""
     if not isinstance(value, (str, os.PathLike)):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hpcorch.describe import check, cpus
-from hpcorch.describe.settings import RunSettings
+from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.errors import InputError, InputTypeError
 
 # sockaddr_un holds 108 bytes, one of them the terminating NUL.
@@ -42,7 +42,8 @@ class Colocation:
 class Model:
     """Description of a program to run: `name`, how to run it, and where (default exp_path/name).
 
-    `params` are values for the program's input files. Raises InputError or InputTypeError.
+    `params` are values for the program's input files; `batch_settings` is what to ask a batch
+    system for beyond what `run_settings` needs. Raises InputError or InputTypeError.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Model:
         run_settings: RunSettings,
         params: Mapping[str, str | int | float] | None = None,
         path: str | None = None,
+        batch_settings: BatchSettings | None = None,
     ) -> None:
         self.name = check.name("name", name)
         if not isinstance(run_settings, RunSettings):
@@ -61,6 +63,7 @@ class Model:
         self.run_settings = run_settings
         self.params = check.environment("params", params or {})
         self.path = None if path is None else check.path("path", path)
+        self.batch = batch_settings or BatchSettings()
         self.colocation: Colocation | None = None
 
     @property

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hpcorch.describe import check
-from hpcorch.errors import InputError, InputTypeError, NotActive
+from hpcorch.describe.settings import BatchSettings
+from hpcorch.errors import InputTypeError, NotActive
 from hpcorch.slots import SLOT_COUNT
 
 if TYPE_CHECKING:
     from hpcorch.client import Client
 
+# An array's shards start one by one as the batch system finds room; a gang's start together.
+LAYOUTS = ("array", "gang")
 SECURITY_TIERS = ("password", "tls", "smartredis", "open")
 DEFAULT_IDENTIFIER = "orchestrator"
 # A server's cluster bus port is its port + 10000 on the servers that cannot choose it.
@@ -44,7 +47,8 @@ class Orchestrator:
     the network interface(s) to listen on, None lets the site or hpcorch choose; `security` is
     password (default), tls, smartredis (for programs that cannot authenticate) or open;
     `threads` are the server's I/O threads; `maxmemory` is text such as "3gb";
-    `module_paths` are server modules to load.
+    `module_paths` are server modules to load. On a batch system `layout` says whether the shards
+    are a job array or one job of `db_nodes` nodes, and `batch_settings` what to ask for.
     Raises InputError or InputTypeError that names the field.
     """
 
@@ -59,6 +63,8 @@ class Orchestrator:
         threads: int = 1,
         maxmemory: str | None = None,
         module_paths: Sequence[str] = (),
+        layout: str = "array",
+        batch_settings: BatchSettings | None = None,
     ) -> None:
         self.db_identifier = check.name("db_identifier", db_identifier)
         self.db_nodes = check.integer("db_nodes", db_nodes, 1, SLOT_COUNT)
@@ -71,6 +77,8 @@ class Orchestrator:
         self.module_paths = tuple(
             check.path("module_paths", item) for item in check.texts("module_paths", module_paths)
         )
+        self.layout = check.choice("layout", layout, LAYOUTS)
+        self.batch = batch_settings or BatchSettings()
         self.settings: dict[str, str] = {}
         self._running: Running | None = None
 
@@ -107,9 +115,7 @@ class Orchestrator:
         Raises InputTypeError for anything but text, NotActive or the server's refusal.
         """
         key = check.name("key", key)
-        value = check.text("value", value)
-        if any(ord(char) < 32 for char in value):
-            raise InputError(f"value is {value!r}: it must have no control characters")
+        value = check.line("value", value)
         if self._running is not None:
             self._running.config_set(key, value)
         self.settings[key] = value
@@ -139,6 +145,18 @@ class Orchestrator:
     def client(self, logger_name: str = "Default") -> Client:
         """Return a Client that is connected to this database; raises NotActive."""
         return self.running().client(logger_name)
+
+    def set_walltime(self, walltime: str) -> None:
+        """Limit the database's run time, HH:MM:SS or D-HH:MM:SS; for batch systems."""
+        self.batch.set_walltime(walltime)
+
+    def set_hosts(self, host_list: str | Sequence[str]) -> None:
+        """Name the nodes that shards run on; for batch systems."""
+        self.batch.set_hostlist(host_list)
+
+    def set_batch_arg(self, arg: str, value: str | None = None) -> None:
+        """Set a further option of the batch system."""
+        self.batch.set(arg, value)
 
     @property
     def hosts(self) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from hpcorch.errors import InputError, SchedulerError
 from hpcorch.schedulers.base import Scheduler
 from hpcorch.schedulers.local import LocalScheduler
+from hpcorch.schedulers.slurm import SlurmScheduler
 
 GROUP = "hpcorch.schedulers"
 
@@ -21,7 +22,12 @@ def _local(templates: Path) -> Scheduler:
     return LocalScheduler(str(templates / "local" / "hpcorch-local"))
 
 
-_BUILT_IN: dict[str, Callable[[Path], Scheduler]] = {"local": _local}
+def _slurm(templates: Path) -> Scheduler:
+    del templates
+    return SlurmScheduler()
+
+
+_BUILT_IN: dict[str, Callable[[Path], Scheduler]] = {"slurm": _slurm, "local": _local}
 
 
 def names() -> list[str]:

@@ -77,11 +77,15 @@ class JobId:
 
 @dataclass(frozen=True)
 class JobRef:
-    """A submitted job: its id, the unique token it was submitted with, its number of tasks."""
+    """A submitted job: its id, the unique token it was submitted with, its number of tasks.
+
+    The tasks of a gang are one job to the scheduler, others a job array.
+    """
 
     id: JobId
     token: str
     elements: int
+    gang: bool = False
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ class Submittable:
     token: str
     script_path: str
     log_path: str
-    elements: int
+    is_array: bool
 
 
 # By (job, element); an element that the queue does not list is absent.

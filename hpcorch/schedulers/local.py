@@ -127,7 +127,8 @@ class LocalScheduler:
 
     def job_label(self, job: JobRef) -> str:
         """The process id, with the array range when there is one."""
-        return f"{job.id}_[0-{job.elements - 1}]" if job.elements > 1 else str(job.id)
+        array = job.elements > 1 and not job.gang
+        return f"{job.id}_[0-{job.elements - 1}]" if array else str(job.id)
 
 
 def _last_line(result: Result) -> str:

@@ -96,7 +96,8 @@ class SlurmScheduler:
 
     def submit_command(self, job: Submittable) -> Command:
         """`sbatch --parsable`; Slurm's own messages go to the run directory."""
-        pattern = job.log_path.replace("%", "%%").removesuffix(".log") + ".%A_%a.log"
+        suffix = ".%A_%a.log" if job.is_array else ".%j.log"
+        pattern = job.log_path.replace("%", "%%").removesuffix(".log") + suffix
         return Command(
             ("sbatch", "--parsable", f"--output={pattern}", job.script_path), timeout=_TIMEOUT
         )
@@ -205,7 +206,8 @@ class SlurmScheduler:
 
     def job_label(self, job: JobRef) -> str:
         """The id, with the array range when there is one."""
-        return f"{job.id}_[0-{job.elements - 1}]" if job.elements > 1 else str(job.id)
+        array = job.elements > 1 and not job.gang
+        return f"{job.id}_[0-{job.elements - 1}]" if array else str(job.id)
 
 
 def _directive(key: str, value: str | None) -> str:

@@ -69,9 +69,10 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((HPCORCH_INDEX == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"scheduler":"%s","job":"%s","token":"%s"}' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_SCHEDULER" \
-        "$HPCORCH_JOB" "$HPCORCH_TOKEN"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '"scheduler":"%s","job":"%s","token":"%s"}' \
+        "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN"
     )"
   fi
   hpcorch_publish "$mine.started" "$HPCORCH_JOB"

@@ -1,14 +1,37 @@
 # shellcheck shell=bash
 # Addresses and ports of this node, and short questions to a server.
 
-# hpcorch_interface_ip NAME: the IPv4 address of that interface, in REPLY.
+# hpcorch_interface_ip NAME: the IPv4 address of that interface, in REPLY. `auto` is the fastest
+# network that the node is known to have, else the address that goes with its name.
 hpcorch_interface_ip() {
-  if [[ $1 == lo ]]; then
-    REPLY=127.0.0.1
-    return 0
-  fi
-  local words=()
+  local words=() name
+  case $1 in
+    lo)
+      REPLY=127.0.0.1
+      return 0
+      ;;
+    auto)
+      for name in hsn0 ib0 ipogif0; do
+        if [[ -e /sys/class/net/$name ]] && hpcorch_interface_ip "$name"; then return 0; fi
+      done
+      hpcorch_own_ip
+      return
+      ;;
+  esac
   read -r -a words < <(ip -o -4 addr show dev "$1" scope global 2>/dev/null) || return 1
+  REPLY=${words[3]%%/*}
+}
+
+# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY.
+hpcorch_own_ip() {
+  local words=() name
+  for name in "${SLURMD_NODENAME-}" "$(uname -n)"; do
+    [[ -n $name ]] || continue
+    read -r -a words < <(getent ahostsv4 "$name") || continue
+    REPLY=${words[0]}
+    if [[ $REPLY != 127.* ]]; then return 0; fi
+  done
+  read -r -a words < <(ip -o -4 addr show scope global 2>/dev/null) || return 1
   REPLY=${words[3]%%/*}
 }
 

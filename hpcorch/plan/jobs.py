@@ -1,0 +1,162 @@
+"""Jobs: frozen data that holds every number, name and path of a script, ready-made.
+
+A job's attributes are the context that templates see; CONTEXT_VERSION changes whenever one of them
+is renamed, removed or changes meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER
+from hpcorch.schedulers.base import Resources, Scheduler
+from hpcorch.sites import Site
+
+CONTEXT_VERSION = 1
+
+
+class ServerFacts(Protocol):
+    """What planning must know of a server program; hpcorch.server.Server has it."""
+
+    @property
+    def path(self) -> str:
+        """The program."""
+
+    @property
+    def flavour(self) -> str:
+        """One of redis, valkey, keydb."""
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """Its version."""
+
+    @property
+    def tls(self) -> bool:
+        """Whether it was built with TLS."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts that were looked up before planning: where things are, what the server can do."""
+
+    server: ServerFacts
+    server_environment: Mapping[str, str]
+    server_conf: str = ""
+    cli: str = ""
+    openssl: bool = True
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a job goes: its batch system, site and run directory; `token` makes it unique."""
+
+    scheduler: Scheduler
+    site: Site
+    run_dir: str
+    token: str
+
+    @property
+    def script_path(self) -> str:
+        """The path of the job's script."""
+        return f"{self.run_dir}/{self.scheduler.script_name}"
+
+
+@dataclass(frozen=True)
+class ServerPlan:
+    """How a server is started. `defaults` and `directives` are redis.conf lines as word lists."""
+
+    program: str
+    environment: tuple[str, ...]
+    modules: tuple[str, ...]
+    cli: str
+    security: str
+    data_tls: bool
+    bus_tls: bool
+    boot_seconds: int
+    defaults: tuple[tuple[str, ...], ...]
+    include: str
+    directives: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class DatabaseJob:
+    """A standard database: `elements` tasks, each one shard.
+
+    A gang is one job of that many nodes, otherwise the tasks are a job array.
+    """
+
+    name: str
+    run_dir: str
+    token: str
+    elements: int
+    directives: tuple[str, ...]
+    resources: Resources
+    by_hand: str
+    identifier: str
+    suffix: str
+    gang: bool
+    cluster: bool
+    node_ids: tuple[str, ...]
+    slots: tuple[str, ...]
+    interfaces: tuple[str, ...]
+    first_port: int
+    port_step: int
+    last_port: int
+    deadline_seconds: int
+    server: ServerPlan
+    warnings: tuple[str, ...] = ()
+    kind: str = "database"
+
+
+@dataclass(frozen=True)
+class DatabaseUse:
+    """A database whose address a program gets: its run directory and variable suffix."""
+
+    directory: str
+    suffix: str
+
+
+@dataclass(frozen=True)
+class ColocationPlan:
+    """A server on the program's own node; `cpus` count inside those the task may use."""
+
+    transport: str
+    suffix: str
+    first_port: int
+    interfaces: tuple[str, ...]
+    socket: str
+    socket_mode: str
+    cpus: tuple[int, ...]
+    limit_app: bool
+
+
+@dataclass(frozen=True)
+class ModelJob:
+    """A user's program: `program` is its whole argv, `program_env` its NAME=value words."""
+
+    name: str
+    run_dir: str
+    token: str
+    elements: int
+    directives: tuple[str, ...]
+    resources: Resources
+    by_hand: str
+    work_dir: str
+    program: tuple[str, ...]
+    program_env: tuple[str, ...]
+    databases: tuple[DatabaseUse, ...]
+    colocation: ColocationPlan | None = None
+    server: ServerPlan | None = None
+    warnings: tuple[str, ...] = ()
+    gang: bool = False
+    kind: str = "model"
+
+
+Job = DatabaseJob | ModelJob
+
+
+def suffix(identifier: str) -> str:
+    """Return what an identifier adds to variable names: nothing for the default one."""
+    return "" if identifier in ("", DEFAULT_IDENTIFIER) else f"_{identifier}"

@@ -1,0 +1,62 @@
+"""The command that launches a program's processes: none, srun, mpirun or mpiexec."""
+
+from __future__ import annotations
+
+from hpcorch.describe.settings import RunSettings
+from hpcorch.errors import InputError
+from hpcorch.schedulers.base import Resources, Scheduler
+
+
+def launch_words(
+    name: str, settings: RunSettings, resources: Resources, scheduler: Scheduler
+) -> tuple[str, ...]:
+    """Return the launch command, empty for one process; raises InputError if it cannot be had."""
+    tasks = settings.task_count()
+    if not scheduler.is_batch and resources.nodes > 1:
+        raise InputError(f"nodes of {name} is {resources.nodes}: this launcher has 1 node")
+    command = settings.run_command
+    if command == "auto":
+        many = tasks > 1 or resources.nodes > 1
+        command = "srun" if scheduler.name == "slurm" and many else "none"
+    if command == "none":
+        return _without_launcher(name, settings, tasks)
+    if command == "srun":
+        if scheduler.name != "slurm":
+            raise InputError(f"run_command of {name} is 'srun': only Slurm has it")
+        return _srun(settings, resources, tasks)
+    words = [command, "-n", str(tasks)]
+    for key, value in settings.run_args.items():
+        words.append(f"-{key}" if len(key) == 1 else f"--{key}")
+        if value is not None:
+            words.append(value)
+    return tuple(words)
+
+
+def _without_launcher(name: str, settings: RunSettings, tasks: int) -> tuple[str, ...]:
+    if tasks > 1:
+        raise InputError(
+            f"tasks of {name} is {tasks}: without a launch command 1 process is started",
+            'say run_command="mpirun"',
+        )
+    if settings.run_args:
+        raise InputError(
+            f"run_args of {name} is {settings.run_args!r}: no launch command can take it",
+            'say run_command="mpirun"',
+        )
+    return ()
+
+
+def _srun(settings: RunSettings, resources: Resources, tasks: int) -> tuple[str, ...]:
+    words = ["srun", f"--nodes={resources.nodes}", f"--ntasks={tasks}"]
+    if resources.cpus_per_task:
+        # Since 22.05 srun no longer takes it over from the job.
+        words.append(f"--cpus-per-task={resources.cpus_per_task}")
+    for key, value in settings.run_args.items():
+        option = f"-{key}" if len(key) == 1 else f"--{key}"
+        if value is None:
+            words.append(option)
+        elif len(key) == 1:
+            words += [option, value]
+        else:
+            words.append(f"{option}={value}")
+    return tuple(words)

@@ -1,0 +1,108 @@
+"""A user's program: what it asks for, how it is launched, which databases it is told of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hpcorch.describe.model import Colocation, Model
+from hpcorch.errors import InputError
+from hpcorch.plan.database import refuse_unless_batch
+from hpcorch.plan.jobs import ColocationPlan, DatabaseUse, Machine, ModelJob, Target, suffix
+from hpcorch.plan.launch import launch_words
+from hpcorch.plan.server import server_plan
+from hpcorch.schedulers.base import Resources
+
+
+def plan_model(
+    model: Model,
+    executable: str,
+    databases: Sequence[DatabaseUse],
+    machine: Machine | None,
+    target: Target,
+) -> ModelJob:
+    """Plan a user's program; raises InputError when a setting cannot be honoured.
+
+    `executable` is the program as the node will find it; `machine` is needed for a colocated
+    database.
+    """
+    refuse_unless_batch(model.name, model.batch, target.scheduler)
+    settings = model.run_settings
+    resources = _resources(model, target)
+    request = model.colocation
+    server = None
+    if request is not None and machine is not None:
+        _check_suffix(model, request, databases)
+        _check_one_node(model, resources)
+        server = server_plan(
+            machine,
+            target.site,
+            security=request.security,
+            settings=request.settings,
+            threads=min(request.db_cpus, max(len(request.cpus), 1)),
+            debug=request.debug,
+        )
+    launcher = launch_words(model.name, settings, resources, target.scheduler)
+    return ModelJob(
+        name=model.name,
+        run_dir=target.run_dir,
+        token=target.token,
+        elements=1,
+        directives=target.scheduler.directives(resources),
+        resources=resources,
+        by_hand=target.scheduler.by_hand(target.script_path),
+        work_dir=target.run_dir,
+        program=(*launcher, executable, *settings.exe_args),
+        program_env=tuple(f"{key}={value}" for key, value in settings.env_vars.items()),
+        databases=tuple(databases),
+        colocation=None if request is None else _colocation_plan(request),
+        server=server,
+    )
+
+
+def _resources(model: Model, target: Target) -> Resources:
+    settings, batch = model.run_settings, model.batch
+    nodes = batch.nodes or settings.nodes or 1
+    return Resources(
+        name=model.name,
+        token=target.token,
+        nodes=nodes,
+        tasks_per_node=settings.tasks_per_node or -(-settings.task_count() // nodes),
+        cpus_per_task=settings.cpus_per_task,
+        walltime=batch.walltime,
+        queue=batch.queue,
+        account=batch.account,
+        hosts=batch.hosts,
+        extra=tuple(batch.args.items()),
+    )
+
+
+def _check_one_node(model: Model, resources: Resources) -> None:
+    if resources.nodes > 1:
+        raise InputError(
+            f"nodes of {model.name} is {resources.nodes}: in this version a program with a "
+            "colocated database runs on 1 node"
+        )
+
+
+def _check_suffix(model: Model, request: Colocation, databases: Sequence[DatabaseUse]) -> None:
+    for database in databases:
+        if database.suffix == suffix(request.identifier):
+            raise InputError(
+                f"db_identifier of the database colocated with {model.name} is "
+                f"{request.identifier!r}: a running database uses the variable "
+                f"SSDB{database.suffix} already, choose another identifier"
+            )
+
+
+def _colocation_plan(request: Colocation) -> ColocationPlan:
+    tcp = ("lo", *(name for name in request.interfaces if name != "lo"))
+    return ColocationPlan(
+        transport=request.transport,
+        suffix=suffix(request.identifier),
+        first_port=request.port,
+        interfaces=tcp if request.transport == "tcp" else request.interfaces,
+        socket=request.unix_socket,
+        socket_mode=f"{request.socket_permissions:o}",
+        cpus=request.cpus,
+        limit_app=request.limit_app_cpus,
+    )
