@@ -53,12 +53,14 @@ def choose_scheduler(
 ) -> tuple[Scheduler, str]:
     """Return the scheduler for `launcher` and the reason for the choice."""
     if launcher != "auto":
-        return schedulers.create(launcher, templates_dir()), "it was asked for"
-    if site.scheduler != "auto":
-        origin = site.origins["scheduler"]
-        return schedulers.create(site.scheduler, templates_dir()), f"{origin} says so"
-    found, reason = _detect(environ)
-    return schedulers.create(found, templates_dir()), reason
+        name, reason = launcher, "it was asked for"
+    elif site.scheduler != "auto":
+        name, reason = site.scheduler, f"{site.origins['scheduler']} says so"
+    else:
+        name, reason = _detect(environ)
+    if name == "slurm" and environ.get("SLURM_JOB_ID"):
+        name, reason = "slurm-steps", f"this is inside the Slurm job {environ['SLURM_JOB_ID']}"
+    return schedulers.create(name, templates_dir(), environ), reason
 
 
 def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -141,7 +143,7 @@ class Builder:
         settings = model.run_settings
         search = settings.env_vars.get("PATH", self._environ.get("PATH"))
         for what in (settings.exe, _launcher_program(settings.run_command)):
-            elsewhere = self._scheduler.is_batch and "/" not in what
+            elsewhere = self._scheduler.is_remote and "/" not in what
             if what and not elsewhere and shutil.which(what, path=search) is None:
                 raise InputError(
                     f"exe of {model.name} is {what!r}: there is no such program on this machine"
@@ -151,7 +153,7 @@ class Builder:
 
     def _check_interfaces(self, field: str, names: Sequence[str]) -> None:
         """Refuse an interface that this machine lacks, when it is the one that will be used."""
-        if self._scheduler.is_batch or not _INTERFACES.is_dir():
+        if self._scheduler.is_remote or not _INTERFACES.is_dir():
             return
         here = sorted(item.name for item in _INTERFACES.iterdir())
         for name in names:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
+from hpcorch.rundir import job_label
 from hpcorch.schedulers.base import Scheduler
 from hpcorch.track import RunSnapshot
 
@@ -13,8 +15,11 @@ _ENTITY_TYPES = {"database": "DBNode", "model": "Model"}
 
 def row(shot: RunSnapshot, scheduler: Scheduler | None) -> dict[str, object]:
     """Return one run as the values of the summary's columns, in their order."""
+    label = ""
     ref = shot.run.ref
-    label = "" if ref is None else scheduler.job_label(ref) if scheduler else str(ref.id)
+    if ref is not None:
+        plain = scheduler.job_label(ref) if scheduler else str(ref.id)
+        label = job_label(Path(shot.run.directory), ref.id.job) or plain
     return {
         "Name": shot.run.entity,
         "Entity-Type": _ENTITY_TYPES.get(shot.run.kind, shot.run.kind),

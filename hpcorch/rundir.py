@@ -160,6 +160,12 @@ def _first_line(path: Path) -> str:
         return ""
 
 
+def job_label(directory: Path, job: str) -> str:
+    """Return how people know a job when that is not its id: the step of an allocation."""
+    found = _read_json(directory / "job.json") or {}
+    return str(found.get("label", "")) if found.get("job") == job else ""
+
+
 def address(directory: Path, job: str | None = None) -> dict[str, Any] | None:
     """Return address.json of a database that answers, None while it does not."""
     found = _read_json(directory / "address.json")

@@ -21,10 +21,11 @@ def plan_database(database: Orchestrator, machine: Machine, target: Target) -> D
     """Plan a standard database; raises InputError or SecurityError."""
     refuse_unless_batch(database.name, database.batch, target.scheduler)
     shards = database.db_nodes
-    batch = target.scheduler.is_batch
-    interfaces = database.interfaces or target.site.interface or (("auto",) if batch else ("lo",))
+    remote = target.scheduler.is_remote
+    default = ("auto",) if remote else ("lo",)
+    interfaces = database.interfaces or target.site.interface or default
     bus_tls, warnings = bus_security(database, machine, interfaces)
-    gang = batch and database.layout == "gang" and shards > 1
+    gang = remote and (not target.scheduler.is_batch or (database.layout == "gang" and shards > 1))
     resources = _resources(database, target, gang=gang)
     # On a node of its own a shard takes the first port; on a shared one shard i starts i further.
     port_step = 1 if resources.exclusive else shards
@@ -83,7 +84,7 @@ def _resources(database: Orchestrator, target: Target, *, gang: bool) -> Resourc
         queue=batch.queue,
         account=batch.account,
         hosts=batch.hosts,
-        exclusive=target.scheduler.is_batch,
+        exclusive=target.scheduler.is_remote,
         warn_seconds=_WARN_SECONDS if warned else 0,
         extra=tuple(batch.args.items()),
     )

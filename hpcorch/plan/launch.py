@@ -6,22 +6,24 @@ from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
 from hpcorch.schedulers.base import Resources, Scheduler
 
+_WITH_SRUN = ("slurm", "slurm-steps")
+
 
 def launch_words(
     name: str, settings: RunSettings, resources: Resources, scheduler: Scheduler
 ) -> tuple[str, ...]:
     """Return the launch command, empty for one process; raises InputError if it cannot be had."""
     tasks = settings.task_count()
-    if not scheduler.is_batch and resources.nodes > 1:
+    if not scheduler.is_remote and resources.nodes > 1:
         raise InputError(f"nodes of {name} is {resources.nodes}: this launcher has 1 node")
     command = settings.run_command
     if command == "auto":
         many = tasks > 1 or resources.nodes > 1
-        command = "srun" if scheduler.name == "slurm" and many else "none"
+        command = "srun" if scheduler.name in _WITH_SRUN and many else "none"
     if command == "none":
         return _without_launcher(name, settings, tasks)
     if command == "srun":
-        if scheduler.name != "slurm":
+        if scheduler.name not in _WITH_SRUN:
             raise InputError(f"run_command of {name} is 'srun': only Slurm has it")
         return _srun(settings, resources, tasks)
     words = [command, "-n", str(tasks)]

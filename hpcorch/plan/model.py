@@ -28,11 +28,13 @@ def plan_model(
     refuse_unless_batch(model.name, model.batch, target.scheduler)
     settings = model.run_settings
     resources = _resources(model, target)
+    launcher = launch_words(model.name, settings, resources, target.scheduler)
     request = model.colocation
     server = None
     if request is not None and machine is not None:
         _check_suffix(model, request, databases)
-        _check_one_node(model, resources)
+        if resources.nodes > 1 or (launcher and target.scheduler.name == "slurm-steps"):
+            _refuse_many(model)
         server = server_plan(
             machine,
             target.site,
@@ -41,7 +43,6 @@ def plan_model(
             threads=min(request.db_cpus, max(len(request.cpus), 1)),
             debug=request.debug,
         )
-    launcher = launch_words(model.name, settings, resources, target.scheduler)
     return ModelJob(
         name=model.name,
         run_dir=target.run_dir,
@@ -56,6 +57,8 @@ def plan_model(
         databases=tuple(databases),
         colocation=None if request is None else _colocation_plan(request),
         server=server,
+        # One process is a step of its own; many are started by srun from a script that runs here.
+        gang=target.scheduler.is_remote and not target.scheduler.is_batch and not launcher,
     )
 
 
@@ -76,12 +79,11 @@ def _resources(model: Model, target: Target) -> Resources:
     )
 
 
-def _check_one_node(model: Model, resources: Resources) -> None:
-    if resources.nodes > 1:
-        raise InputError(
-            f"nodes of {model.name} is {resources.nodes}: in this version a program with a "
-            "colocated database runs on 1 node"
-        )
+def _refuse_many(model: Model) -> None:
+    raise InputError(
+        f"tasks of {model.name} is {model.run_settings.task_count()}: beside a colocated database "
+        "this version starts processes of 1 node, and 1 process in a Slurm allocation"
+    )
 
 
 def _check_suffix(model: Model, request: Colocation, databases: Sequence[DatabaseUse]) -> None:

@@ -1,12 +1,12 @@
 """Batch systems: each module turns requests into command lines and their output into data.
 
 Other packages may add one: an entry point in the group `hpcorch.schedulers` names a callable that
-takes the directory of the templates and returns a Scheduler (see `base`).
+takes the directory of the templates and the environment and returns a Scheduler (see `base`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
@@ -14,20 +14,28 @@ from hpcorch.errors import InputError, SchedulerError
 from hpcorch.schedulers.base import Scheduler
 from hpcorch.schedulers.local import LocalScheduler
 from hpcorch.schedulers.slurm import SlurmScheduler
+from hpcorch.schedulers.slurm_steps import SlurmStepsScheduler
 
 GROUP = "hpcorch.schedulers"
 
 
-def _local(templates: Path) -> Scheduler:
-    return LocalScheduler(str(templates / "local" / "hpcorch-local"))
+def _local(templates: Path, environ: Mapping[str, str]) -> Scheduler:
+    del environ
+    return LocalScheduler(str(templates / _LOCAL_TOOL))
 
 
-def _slurm(templates: Path) -> Scheduler:
-    del templates
+def _slurm(templates: Path, environ: Mapping[str, str]) -> Scheduler:
+    del templates, environ
     return SlurmScheduler()
 
 
-_BUILT_IN: dict[str, Callable[[Path], Scheduler]] = {"slurm": _slurm, "local": _local}
+def _slurm_steps(templates: Path, environ: Mapping[str, str]) -> Scheduler:
+    return SlurmStepsScheduler(str(templates / _LOCAL_TOOL), environ.get("SLURM_JOB_ID", ""))
+
+
+_Factory = Callable[[Path, Mapping[str, str]], Scheduler]
+_LOCAL_TOOL = Path("local", "hpcorch-local")
+_BUILT_IN: dict[str, _Factory] = {"slurm": _slurm, "slurm-steps": _slurm_steps, "local": _local}
 
 
 def names() -> list[str]:
@@ -36,19 +44,19 @@ def names() -> list[str]:
     return [*_BUILT_IN, *(name for name in plugins if name not in _BUILT_IN)]
 
 
-def create(name: str, templates: Path) -> Scheduler:
+def create(name: str, templates: Path, environ: Mapping[str, str]) -> Scheduler:
     """Return the scheduler `name`; raises InputError if unknown, SchedulerError if broken."""
     if name in _BUILT_IN:
-        return _BUILT_IN[name](templates)
+        return _BUILT_IN[name](templates, environ)
     for point in entry_points(group=GROUP):
         if point.name == name:
-            return _from_plugin(point, templates)
+            return _from_plugin(point, templates, environ)
     raise InputError(f"launcher is {name!r}: it must be auto or one of " + ", ".join(names()))
 
 
-def _from_plugin(point: EntryPoint, templates: Path) -> Scheduler:
+def _from_plugin(point: EntryPoint, templates: Path, environ: Mapping[str, str]) -> Scheduler:
     try:
-        made: Scheduler = point.load()(templates)
+        made: Scheduler = point.load()(templates, environ)
     except Exception as error:
         raise SchedulerError(
             f"the scheduler plugin {point.value} cannot be used: {error}"

@@ -168,7 +168,11 @@ class Scheduler(Protocol):
 
     @property
     def is_batch(self) -> bool:
-        """Whether jobs queue and run on other machines than this one."""
+        """Whether jobs queue, and may ask for time, a queue or an account."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether tasks run on other machines than this one."""
 
     @property
     def poll_floor(self) -> float:

@@ -33,6 +33,9 @@ class LocalScheduler:
     name = "local"
     script_name = "job.sh"
     is_batch = False
+    is_remote = False
+    # What is said of a task that is not listed while its supervisor lives: it starts or ends now.
+    supervised_state = TaskState.QUEUED
     poll_floor = 0.2
     record_grace = 0.0
 
@@ -104,10 +107,9 @@ class LocalScheduler:
                 supervised.append(known[supervisor[1]])
             else:
                 raise ParseError(f"unexpected line in the list of local jobs: {line!r}")
-        # While its supervisor lives, a task that is not listed is about to start or to be recorded.
         for ref in supervised:
             for index in range(ref.elements):
-                report.setdefault((ref.id, index), TaskStatus(TaskState.QUEUED, "SUPERVISOR"))
+                report.setdefault((ref.id, index), TaskStatus(self.supervised_state, "SUPERVISOR"))
         return report
 
     def history_command(self, jobs: Sequence[JobRef]) -> Command | None:

@@ -38,6 +38,7 @@ class SlurmScheduler:
     name = "slurm"
     script_name = "job.sbatch"
     is_batch = True
+    is_remote = True
     poll_floor = 15.0
     # A record may lag behind the queue by what a network file system caches.
     record_grace = 15.0

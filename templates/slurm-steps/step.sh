@@ -1,0 +1,36 @@
+# shellcheck shell=bash
+# Tasks as one step of an allocation that is there already: this process starts and outlives them.
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS SLURM_JOB_ID
+
+# hpcorch_record_missing CODE: writes the exit record of every task that could not.
+hpcorch_record_missing() {
+  local index file
+  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
+    file=$HPCORCH_RUN_DIR/exit/$index
+    if [[ -e $file ]] && grep -qF "\"job\":\"$$\"" -- "$file"; then continue; fi
+    printf '{"index":%d,"job":"%d","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
+      "$index" "$$" "$(($1 ? $1 : 1))" "the task died without a record; the step ended with code $1" \
+      >"$file.tmp"
+    mv -f -- "$file.tmp" "$file"
+  done
+}
+
+# hpcorch_step SCRIPT TOKEN: runs all tasks on distinct nodes, ends with the step's exit code.
+hpcorch_step() {
+  local step code=0
+  umask 077
+  mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+  # Other steps may use the same nodes: tasks of a database leave most of them idle.
+  srun --jobid="$SLURM_JOB_ID" --job-name="$HPCORCH_NAME" --overlap --mem=0 \
+    --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
+    --kill-on-bad-exit=0 bash "$1" --step-task "$$" "$2" </dev/null &
+  step=$!
+  trap 'kill -TERM "$step" 2>/dev/null || true' TERM INT HUP
+  printf '%s: job %s runs %d task(s) as a step of job %s, logs are in %s\n' \
+    "$HPCORCH_NAME" "$$" "$HPCORCH_ELEMENTS" "$SLURM_JOB_ID" "$HPCORCH_RUN_DIR/logs"
+  wait "$step" || true
+  while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
+  wait "$step" || code=$?
+  hpcorch_record_missing "$code"
+  exit "$code"
+}
