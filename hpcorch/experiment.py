@@ -27,12 +27,9 @@ from hpcorch.schedulers.base import TaskState
 from hpcorch.sites import load_site
 from hpcorch.stop import stop as stop_runs
 from hpcorch.submit import recover, submit
-from hpcorch.track import RunSnapshot, Tracker, wait_for
+from hpcorch.track import RunSnapshot, Tracker, glance_seconds, wait_for
 
 Entity = Orchestrator | Model
-
-# How often the files of a starting database are looked at; the scheduler is asked less often.
-_GLANCE_SECONDS = 0.01
 
 
 class Experiment:
@@ -240,13 +237,14 @@ class Experiment:
         began = time.monotonic()
         while not database.is_published():
             shot = self._tracker.snapshot([run])[0]
-            if shot.state.terminal:
+            # One shard that has ended is enough: the others may be queued for hours.
+            if any(task.state.terminal for task in shot.tasks):
                 stop_runs(all_started, self._scheduler, self._journal)
                 raise StartFailed(
-                    f"database {entity.name} did not start: {shot.reason or shot.state}",
+                    f"database {entity.name} did not start: {report.why(shot)}",
                     f"its logs are in {Path(run.directory) / 'logs'}",
                 )
-            time.sleep(_GLANCE_SECONDS)
+            time.sleep(glance_seconds(self._scheduler) / 5)
         entity.attach(database)
         database.register()
         took = time.monotonic() - began

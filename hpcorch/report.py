@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from hpcorch.rundir import job_label
-from hpcorch.schedulers.base import Scheduler
+from hpcorch.schedulers.base import Scheduler, TaskState
 from hpcorch.track import RunSnapshot
 
 HEADERS = ("", "Name", "Entity-Type", "JobID", "RunID", "Time", "Status", "Returncode")
@@ -40,6 +40,17 @@ def table(
     rows = [row(shot, schedulers.get(shot.run.scheduler)) for shot in shots]
     lines = [(index, *values.values()) for index, values in enumerate(rows)]
     return str(tabulate(lines, headers=HEADERS, tablefmt=style, disable_numparse=True))
+
+
+def why(shot: RunSnapshot) -> str:
+    """Return why a run did not come up: what failed, and what still waits for what."""
+    causes = [shot.reason or str(shot.state)]
+    waiting = [task for task in shot.tasks if task.state is TaskState.QUEUED]
+    if waiting:
+        numbers = ", ".join(str(task.index) for task in waiting[:10])
+        reasons = sorted({task.reason for task in waiting if task.reason})
+        causes.append(f"still queued: {numbers}" + (f" ({'; '.join(reasons)})" if reasons else ""))
+    return "; ".join(causes)
 
 
 def change(shot: RunSnapshot) -> str:

@@ -22,7 +22,6 @@ from hpcorch.track import RunSnapshot, Tracker
 GRACE_SECONDS = 30.0
 # How long a server may take to heed SHUTDOWN before its job is cancelled.
 SHUTDOWN_SECONDS = 5.0
-_GLANCE_SECONDS = 0.05
 # Somebody waits for the end: the scheduler is asked a little more often than when tracking.
 _QUERY_SECONDS = 2.0
 
@@ -83,4 +82,4 @@ def _alive(tracker: Tracker, runs: Sequence[Run]) -> list[JobRef]:
 def _await_end(tracker: Tracker, runs: Sequence[Run], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while _alive(tracker, runs) and time.monotonic() < deadline:
-        time.sleep(_GLANCE_SECONDS)
+        time.sleep(tracker.glance)

@@ -30,8 +30,9 @@ _SEVERITY = (
 _KILLED = (137, 143)
 # Scripts ask their batch system for it shortly before the walltime ends.
 _WALLTIME_SIGNAL = "USR1"
-# Records are files and cheap to look at; the queue is asked less often (Scheduler.poll_floor).
-_GLANCE_SECONDS = 0.05
+# Records are files and cheaper to look at than the queue (Scheduler.poll_floor), but a shared file
+# system is not asked as often as a local one.
+_LOCAL_GLANCE, _SHARED_GLANCE = 0.05, 0.5
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,11 @@ def _ended(
     return TaskState.FAILED
 
 
+def glance_seconds(scheduler: Scheduler) -> float:
+    """Return how often the records of running tasks may be looked at."""
+    return _SHARED_GLANCE if scheduler.is_batch else _LOCAL_GLANCE
+
+
 def wait_for(
     tracker: Tracker, runs: Sequence[Run], each: Callable[[Sequence[RunSnapshot]], None]
 ) -> list[RunSnapshot]:
@@ -157,7 +163,7 @@ def wait_for(
         each(shots)
         if all(shot.state.terminal for shot in shots):
             return shots
-        time.sleep(_GLANCE_SECONDS)
+        time.sleep(tracker.glance)
 
 
 class Tracker:
@@ -170,6 +176,7 @@ class Tracker:
         self._scheduler = scheduler
         floor = scheduler.poll_floor
         self._floor = floor if poll_seconds is None else min(floor, poll_seconds)
+        self.glance = glance_seconds(scheduler)
         self._known: dict[tuple[str, int], TaskSnapshot] = {}
         self._missing_since: dict[tuple[str, int], float] = {}
         self._asked_for: frozenset[JobId] = frozenset()

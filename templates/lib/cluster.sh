@@ -57,8 +57,9 @@ hpcorch_await_all() {
       for (( ; index < HPCORCH_SHARDS; index++)); do
         hpcorch_has_published "$index" "$suffix" || missing+=("$index")
       done
-      hpcorch_fail "these shards were not ${suffix#.} within $HPCORCH_DEADLINE_SECONDS s:" \
-        "${missing[*]}"
+      if [[ $suffix == .json ]]; then suffix="did not start"; else suffix="did not get ready"; fi
+      hpcorch_fail "${#missing[@]} of $HPCORCH_SHARDS shards $suffix within" \
+        "$HPCORCH_DEADLINE_SECONDS s: ${missing[*]}"
     fi
     hpcorch_pause
   done
