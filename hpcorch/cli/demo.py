@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcorch.cli import output
-from hpcorch.cli.runs import Watcher, journal_of, latest, locate
+from hpcorch.cli.runs import Watcher, latest
 from hpcorch.cli.status import described
-from hpcorch.errors import InputError, RunNotFound
+from hpcorch.errors import InputError
+from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.stop import stop as stop_runs
 
@@ -39,28 +41,30 @@ def run(args: Namespace) -> int:
     if not Path(args.path).is_dir():
         raise InputError(f"--path is {args.path!r}: there is no such directory")
     where = Path(args.path, driver.NAME)
+    before = {item.token for item in _runs(where)}
     out = contextlib.redirect_stdout(sys.stderr) if args.json else contextlib.nullcontext()
     try:
         with out:
             driver.main(args.path)
     except BaseException:
-        _clean_up(str(where))
+        _clean_up(where, before)
         raise
-    shots = Watcher().snapshot(latest(locate(str(where))))
+    shots = Watcher().snapshot(latest(_runs(where)))
     if args.json:
         runs = [described(shot, None) for shot in shots]
         output.print_json(directory=str(where.absolute()), runs=runs)
     return 0 if all(shot.state in _GOOD_ENDS for shot in shots) else 1
 
 
-def _clean_up(where: str) -> None:
-    """Stop what the example had started before it broke off."""
+def _runs(where: Path) -> list[Run]:
+    return Journal(where).runs()
+
+
+def _clean_up(where: Path, before: Container[str]) -> None:
+    """Stop what the example had started before it broke off, and nothing that was there before."""
     watcher = Watcher()
-    try:
-        shots = watcher.snapshot(locate(where))
-    except RunNotFound:
-        return
+    shots = watcher.snapshot([item for item in _runs(where) if item.token not in before])
     runs = [shot.run for shot in shots if not shot.state.terminal]
     for name in {item.scheduler for item in runs}:
         mine = [item for item in runs if item.scheduler == name]
-        stop_runs(mine, watcher.scheduler(name), journal_of(where))
+        stop_runs(mine, watcher.scheduler(name), Journal(where))

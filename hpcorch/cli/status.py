@@ -101,7 +101,7 @@ def _show_changes(args: Namespace, shots: Sequence[RunSnapshot], told: dict[str,
     for shot in shots:
         now = service(shot)
         note = _note(shot, now, args.dir)
-        text = report.change(shot) + (f"\n{note}" if note else "")
+        text = note if shot.state in _WENT_WRONG else f"{report.change(shot)}\n{note}".strip()
         key = f"{shot.run.directory} {shot.run.job}"
         if told.get(key) == text:
             continue

