@@ -259,7 +259,7 @@ def _apply(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
             token=event["token"],
             scheduler=event["scheduler"],
             submitted_at=event["time"],
-            gang=event["gang"],
+            gang=bool(event.get("gang", False)),
         )
     elif kind == "submitted":
         job = JobId(event["job"], event["cluster"])
@@ -308,7 +308,7 @@ def _run_by_hand(directory: Path) -> Run | None:
             scheduler=str(found["scheduler"]),
             submitted_at=(directory / "job.json").stat().st_mtime,
             job=JobId(str(found["job"])),
-            gang=bool(found["gang"]),
+            gang=bool(found.get("gang", False)),
         )
     except (KeyError, ValueError, OSError):
         return None

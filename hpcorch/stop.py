@@ -22,6 +22,8 @@ from hpcorch.track import RunSnapshot, Tracker
 GRACE_SECONDS = 30.0
 # How long a server may take to heed SHUTDOWN before its job is cancelled.
 SHUTDOWN_SECONDS = 5.0
+# How long the death of a killed process may take to be seen, however impatient the caller is.
+_DEATH_SECONDS = 10.0
 # Somebody waits for the end: the scheduler is asked a little more often than when tracking.
 _QUERY_SECONDS = 2.0
 
@@ -51,12 +53,13 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
     if not runs:
         return
     tracker = Tracker(scheduler, _QUERY_SECONDS)
+    asked = False
     for run in runs:
         if run.kind == "database" and run.job is not None:
-            _shut_down(Database(Path(run.directory), run.job.job))
-    if runs[0].kind == "database":
+            asked |= _shut_down(Database(Path(run.directory), run.job.job))
+    if asked:
         _await_end(tracker, runs, SHUTDOWN_SECONDS)
-    for force, patience in ((False, grace), (True, grace)):
+    for force, patience in ((False, grace), (True, max(grace, _DEATH_SECONDS))):
         refs = _alive(tracker, runs)
         if refs:
             shell.run(scheduler.cancel_command(refs, force=force))
@@ -67,11 +70,14 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
         raise SchedulerError(f"these jobs are still alive after they were killed: {names}")
 
 
-def _shut_down(database: Database) -> None:
-    if database.is_published():
-        addresses = database.addresses()
-        database.shut_down()
-        database.unregister(addresses)
+def _shut_down(database: Database) -> bool:
+    """Ask the shards to end; say whether there was anybody to ask."""
+    if not database.is_published():
+        return False
+    addresses = database.addresses()
+    database.shut_down()
+    database.unregister(addresses)
+    return True
 
 
 def _alive(tracker: Tracker, runs: Sequence[Run]) -> list[JobRef]:

@@ -143,7 +143,7 @@ def _builder(args: Namespace) -> Builder:
             raise InputError(f"--server is {args.server!r}: there is no such program")
         environ["REDIS_PATH"] = args.server
     site = load_site(environ)
-    scheduler, _ = choose_scheduler(args.scheduler, site)
+    scheduler, _ = choose_scheduler(args.scheduler, site, os.environ)
     return Builder(site, scheduler, environ)
 
 

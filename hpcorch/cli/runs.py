@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class Watcher:
     def scheduler(self, name: str) -> Scheduler:
         """Return the scheduler of that name; raises InputError for an unknown one."""
         if name not in self.schedulers:
-            self.schedulers[name] = schedulers.create(name, templates_dir())
+            self.schedulers[name] = schedulers.create(name, templates_dir(), os.environ)
         return self.schedulers[name]
 
     def snapshot(self, runs: Sequence[Run]) -> list[RunSnapshot]:

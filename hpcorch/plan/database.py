@@ -36,7 +36,7 @@ def plan_database(database: Orchestrator, machine: Machine, target: Target) -> D
         elements=shards,
         directives=target.scheduler.directives(resources),
         resources=resources,
-        by_hand=target.scheduler.by_hand(target.script_path),
+        by_hand=target.scheduler.by_hand(),
         identifier=database.db_identifier,
         suffix=suffix(database.db_identifier),
         gang=gang,

@@ -57,11 +57,6 @@ class Target:
     run_dir: str
     token: str
 
-    @property
-    def script_path(self) -> str:
-        """The path of the job's script."""
-        return f"{self.run_dir}/{self.scheduler.script_name}"
-
 
 @dataclass(frozen=True)
 class ServerPlan:

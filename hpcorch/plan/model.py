@@ -50,7 +50,7 @@ def plan_model(
         elements=1,
         directives=target.scheduler.directives(resources),
         resources=resources,
-        by_hand=target.scheduler.by_hand(target.script_path),
+        by_hand=target.scheduler.by_hand(),
         work_dir=target.run_dir,
         program=(*launcher, executable, *settings.exe_args),
         program_env=tuple(f"{key}={value}" for key, value in settings.env_vars.items()),

@@ -185,7 +185,7 @@ class Scheduler(Protocol):
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """The options of a request, one per line, as the script's header holds them."""
 
-    def by_hand(self, script_path: str) -> str:
+    def by_hand(self) -> str:
         """The command line that submits a script by hand."""
 
     def limits_commands(self) -> tuple[Command, ...]:

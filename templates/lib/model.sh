@@ -17,7 +17,7 @@ hpcorch_database_ended() {
   local file
   for file in "$1"/exit/*; do
     [[ $file != *.tmp && -e $file ]] || continue
-    hpcorch_json_field "$file" reason || REPLY="no reason given"
+    hpcorch_json_field "$file" reason && [[ -n $REPLY ]] || REPLY="it was stopped"
     return 0
   done
   return 1

@@ -45,7 +45,7 @@ def bench_imports() -> None:
 def bench_render() -> None:
     """A database of 10,000 shards, planned and rendered, against one of 10."""
     site = Site()
-    builder = Builder(site, choose_scheduler("local", site)[0], os.environ)
+    builder = Builder(site, choose_scheduler("local", site, os.environ)[0], os.environ)
 
     def render(shards: int) -> float:
         database = Orchestrator(db_nodes=shards, security="open")
