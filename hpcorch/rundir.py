@@ -52,10 +52,10 @@ class Run:
     token: str
     scheduler: str
     submitted_at: float
-    gang: bool = False
     job: JobId | None = None
     rejected: bool = False
     stopped: bool = False
+    gang: bool = False
 
     @property
     def ref(self) -> JobRef | None:
