@@ -1,0 +1,178 @@
+"""Numbers and names that planning computes, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpcorch.describe.model import Model
+from hpcorch.describe.orchestrator import Orchestrator
+from hpcorch.describe.settings import RunSettings
+from hpcorch.errors import InputError, SecurityError
+from hpcorch.plan import DatabaseUse, launch_words, local_by_hand, plan_database, suffix
+from hpcorch.sites import Site
+from tests.helpers import TOKEN, fake_machine, model_job
+
+
+def planned(machine=None, site=None, **facts):
+    described = Orchestrator(**facts)
+    return plan_database(
+        described, machine or fake_machine(), site or Site(), "/x/db", TOKEN, "bash job.sh"
+    )
+
+
+def directives(plan) -> dict[str, tuple[str, ...]]:
+    """Later lines win, as they do for a server."""
+    return {words[0]: words[1:] for words in (*plan.defaults, *plan.directives)}
+
+
+def test_planning_twice_gives_the_same_job():
+    assert planned(db_nodes=3) == planned(db_nodes=3)
+
+
+def test_shards_get_ports_node_ids_and_slots():
+    job = planned(db_nodes=3, port=7000)
+    assert (job.elements, job.first_port, job.port_step) == (3, 7000, 3)
+    assert len(set(job.node_ids)) == 3
+    assert job.slots == ("0-5460", "5461-10921", "10922-16383")
+    assert job.cluster
+    assert not planned().cluster
+
+
+@pytest.mark.parametrize(
+    ("identifier", "expected"),
+    [("orchestrator", ""), ("", ""), ("x", "_x"), ("a-b", "_a-b"), ("_", "__")],
+)
+def test_only_the_default_identifier_has_no_suffix(identifier, expected):
+    assert suffix(identifier) == expected
+
+
+@pytest.mark.parametrize(("shards", "tls", "highest"), [(1, True, 65535), (2, False, 55535)])
+def test_the_highest_port_leaves_room_for_the_bus(shards, tls, highest):
+    machine = fake_machine(tls=tls)
+    assert planned(machine, db_nodes=shards, port=highest - shards + 1).last_port == highest
+    with pytest.raises(InputError, match="port is"):
+        planned(machine, db_nodes=shards, port=highest + 1)
+
+
+def test_a_bus_with_tls_needs_a_lower_port():
+    assert planned(db_nodes=2, port=50534).last_port == 50535
+    with pytest.raises(InputError, match="port is 50535: 2 shards need ports up to 50536"):
+        planned(db_nodes=2, port=50535)
+
+
+@pytest.mark.parametrize(
+    ("security", "shards", "data", "bus"),
+    [
+        ("password", 1, False, False),
+        ("password", 2, False, True),
+        ("tls", 1, True, False),
+        ("tls", 2, True, True),
+        ("smartredis", 2, False, True),
+        ("open", 2, False, False),
+    ],
+)
+def test_where_tls_is_spoken(security, shards, data, bus):
+    server = planned(security=security, db_nodes=shards).server
+    assert (server.data_tls, server.bus_tls) == (data, bus)
+
+
+def test_a_loopback_cluster_without_tls_is_warned_about():
+    job = planned(fake_machine(tls=False), db_nodes=2)
+    assert len(job.warnings) == 1
+    assert "without TLS on its bus" in job.warnings[0]
+    assert planned(fake_machine(tls=False)).warnings == ()
+    assert planned(db_nodes=2).warnings == ()
+
+
+@pytest.mark.parametrize("interface", ["ib0", ["lo", "ib0"]])
+def test_a_network_cluster_without_tls_is_refused_with_the_cure(interface):
+    with pytest.raises(SecurityError) as caught:
+        planned(fake_machine(tls=False), db_nodes=2, interface=interface)
+    assert 'security="open"' in caught.value.hint
+    assert planned(fake_machine(tls=False), db_nodes=2, interface="ib0", security="open")
+    assert planned(fake_machine(tls=False), db_nodes=1, interface="ib0")
+
+
+def test_the_site_s_interface_counts_unless_one_is_named():
+    site = Site(interface=("ib0",))
+    assert planned(site=site).interfaces == ("ib0",)
+    assert planned(site=site, interface="lo").interfaces == ("lo",)
+    assert planned().interfaces == ("lo",)
+
+
+def test_smartredis_is_warned_about():
+    assert "cannot authenticate" in planned(security="smartredis").warnings[0]
+
+
+def test_settings_of_the_user_come_after_defaults_and_before_ours():
+    described = Orchestrator(maxmemory="1gb")
+    for key, value in (("maxclients", "7"), ("daemonize", "yes"), ("maxmemory", "2gb")):
+        described.set_db_conf(key, value)
+    job = plan_database(described, fake_machine(), Site(), "/x", TOKEN, "")
+    found = directives(job.server)
+    assert found["maxclients"] == ("7",)
+    assert found["maxmemory"] == ("2gb",)
+    assert found["daemonize"] == ("no",)
+    assert found["logfile"] == ("",)
+
+
+def test_threads_have_another_name_in_keydb():
+    keydb = directives(planned(fake_machine("keydb", tls=False), threads=4).server)
+    assert keydb["server-threads"] == ("4",)
+    assert "io-threads" not in keydb
+    redis = directives(planned(threads=4).server)
+    assert redis["io-threads"] == ("4",)
+    assert redis["io-threads-do-reads"] == ("yes",)
+    assert "io-threads-do-reads" not in directives(planned().server)
+
+
+def test_launch_commands_take_tasks_and_options():
+    settings = RunSettings("p", run_command="mpirun", run_args={"x": None, "map-by": "node"})
+    settings.set_nodes(1)
+    settings.set_tasks_per_node(4)
+    words = launch_words("m", settings, "/p", "local")
+    assert words == ("mpirun", "-n", "4", "-x", "--map-by", "node", "/p")
+    assert launch_words("m", RunSettings("p"), "/p", "local") == ("/p",)
+
+
+def test_what_no_launch_command_can_do_is_refused():
+    many = RunSettings("p")
+    many.set_tasks(2)
+    with pytest.raises(InputError, match="tasks of m is 2"):
+        launch_words("m", many, "/p", "local")
+    with pytest.raises(InputError, match="run_args of m is"):
+        launch_words("m", RunSettings("p", run_args={"x": 1}), "/p", "local")
+    far = RunSettings("p", run_command="mpirun")
+    far.set_nodes(2)
+    with pytest.raises(InputError, match="nodes of m is 2: the local launcher has 1 node"):
+        launch_words("m", far, "/p", "local")
+
+
+def test_a_colocated_database_must_not_hide_another_one():
+    model = Model("m", RunSettings("p"))
+    model.colocate_db_tcp(db_identifier="x")
+    uses = (DatabaseUse("/x", "_x"),)
+    with pytest.raises(InputError, match="db_identifier of the database colocated with m is 'x'"):
+        model_job(model, "/r", "/p", databases=uses, machine=fake_machine())
+    other = (DatabaseUse("/y", "_y"),)
+    assert model_job(model, "/r", "/p", databases=other, machine=fake_machine()).databases == other
+
+
+def test_a_colocated_server_has_no_more_threads_than_cpus():
+    model = Model("m", RunSettings("p"))
+    model.colocate_db_uds(db_cpus=4, custom_pinning=[0, 1])
+    plan = model_job(model, "/r", "/p", machine=fake_machine()).server
+    assert plan is not None
+    assert directives(plan)["io-threads"] == ("2",)
+
+
+def test_the_socket_s_mode_is_octal():
+    model = Model("m", RunSettings("p"))
+    model.colocate_db_uds(socket_permissions=0o750)
+    colocation = model_job(model, "/r", "/p", machine=fake_machine()).colocation
+    assert colocation is not None
+    assert colocation.socket_mode == "750"
+
+
+def test_the_command_for_doing_it_by_hand_is_one_that_a_shell_takes():
+    assert local_by_hand("/a b/job.sh") == "bash '/a b/job.sh'"

@@ -1,0 +1,124 @@
+"""Site profiles: layers, origins, and mistakes that are named."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpcorch import sites
+from hpcorch.errors import SiteError
+from hpcorch.sites import load_site
+
+
+@pytest.fixture
+def system(tmp_path, monkeypatch):
+    path = tmp_path / "system.toml"
+    monkeypatch.setattr(sites, "_SYSTEM_FILE", path)
+    return path
+
+
+@pytest.fixture
+def user(tmp_path):
+    path = tmp_path / "user" / "hpcorch" / "site.toml"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def environ(tmp_path, system, user):
+    return {"XDG_CONFIG_HOME": str(tmp_path / "user"), "HOME": str(tmp_path)}
+
+
+def test_without_any_file_everything_is_the_default(environ):
+    site = load_site(environ)
+    assert site.scheduler == "auto"
+    assert set(site.origins.values()) == {"default"}
+    assert "server_conf" in site.origins
+
+
+def test_later_layers_win_and_every_value_knows_where_it_came_from(environ, system, user, tmp_path):
+    named, explicit = tmp_path / "named.toml", tmp_path / "explicit.toml"
+    everything = {
+        system: ["scheduler", "interface", "server", "server_conf", "boot_seconds"],
+        named: ["interface", "server", "server_conf", "boot_seconds"],
+        user: ["server", "server_conf", "boot_seconds"],
+        explicit: ["server_conf", "boot_seconds"],
+    }
+    for number, (path, keys) in enumerate(everything.items(), 1):
+        path.write_text(
+            "".join(
+                f"{key} = {number}\n" if key == "boot_seconds" else f'{key} = "v{number}"\n'
+                for key in keys
+            )
+        )
+    more = {"HPCORCH_SITE": str(named), "HPCORCH_BOOT_SECONDS": "99"}
+    site = load_site({**environ, **more}, str(explicit))
+    assert (site.scheduler, site.interface, site.server) == ("v1", ("v2",), "v3")
+    assert (site.server_conf, site.boot_seconds) == ("v4", 99)
+    assert site.origins["scheduler"] == str(system)
+    assert site.origins["interface"] == str(named)
+    assert site.origins["server"] == str(user)
+    assert site.origins["server_conf"] == str(explicit)
+    assert site.origins["boot_seconds"] == "HPCORCH_BOOT_SECONDS"
+    assert site.origins["deadline_seconds"] == "default"
+
+
+def test_lists_come_from_commas_in_variables(environ):
+    site = load_site({**environ, "HPCORCH_INTERFACE": "ib0,ib1", "HPCORCH_TEMPLATE_DIRS": "/a"})
+    assert site.interface == ("ib0", "ib1")
+    assert site.template_dirs == ("/a",)
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(environ, user):
+    user.write_text('schedular = "slurm"\n')
+    with pytest.raises(SiteError) as caught:
+        load_site(environ)
+    assert caught.value.message == f"{user} sets 'schedular', which is no site key"
+    assert caught.value.hint == "did you mean 'scheduler'?"
+
+
+def test_a_key_that_resembles_nothing_lists_the_known_ones(environ, user):
+    user.write_text("zzz = 1\n")
+    with pytest.raises(SiteError) as caught:
+        load_site(environ)
+    assert "scheduler, interface" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("boot_seconds = 0", "boot_seconds to 0: it must be a whole number above 0"),
+        ("boot_seconds = true", "boot_seconds to True: it must be a whole number above 0"),
+        ('boot_seconds = "1"', "boot_seconds to '1': it must be a whole number above 0"),
+        ("boot_seconds = 1.5", "boot_seconds to 1.5: it must be a whole number above 0"),
+        ("scheduler = 1", "scheduler to 1: it must be text"),
+        ("interface = [1]", r"interface to \[1\]: it must be a list of texts"),
+        ("interface = 1", "interface to 1: it must be a list of texts"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused(environ, user, text, message):
+    user.write_text(text + "\n")
+    with pytest.raises(SiteError, match=message):
+        load_site(environ)
+
+
+@pytest.mark.parametrize("value", ["", "0", "many", "-1", "²"])
+def test_a_variable_with_a_bad_number_is_refused_by_name(environ, value):
+    with pytest.raises(SiteError, match="HPCORCH_BOOT_SECONDS sets boot_seconds"):
+        load_site({**environ, "HPCORCH_BOOT_SECONDS": value})
+
+
+def test_text_that_is_no_toml_is_refused_by_file(environ, user):
+    user.write_text("scheduler = \n")
+    with pytest.raises(SiteError, match=f"{user} is not valid TOML"):
+        load_site(environ)
+    user.write_bytes(b"\xff\xfe")
+    with pytest.raises(SiteError, match=f"{user} is not valid TOML"):
+        load_site(environ)
+
+
+def test_a_file_that_somebody_named_must_exist(environ, tmp_path):
+    missing = str(tmp_path / "missing.toml")
+    with pytest.raises(SiteError, match="cannot be read: No such file"):
+        load_site(environ, missing)
+    with pytest.raises(SiteError, match="cannot be read: No such file"):
+        load_site({**environ, "HPCORCH_SITE": missing})

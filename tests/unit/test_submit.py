@@ -1,0 +1,111 @@
+"""Submission happens once: ambiguous answers are looked up, refusals are recorded."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hpcorch import submit as submit_module
+from hpcorch.describe.model import Model
+from hpcorch.describe.settings import RunSettings
+from hpcorch.errors import CommandFailed, CommandTimeout, SubmitAmbiguous
+from hpcorch.render import Script
+from hpcorch.rundir import Journal
+from hpcorch.schedulers.base import JobId, Result
+from hpcorch.schedulers.local import LocalScheduler
+from tests.helpers import TOKEN, model_job
+
+SCHEDULER = LocalScheduler("/tool")
+
+
+def answer(code=0, out="", err=""):
+    return Result((), code, out, err)
+
+
+@pytest.fixture
+def calls(mocker):
+    """The scheduler's program: a mock that tests tell what to answer."""
+    return mocker.patch("hpcorch.shell.run")
+
+
+@pytest.fixture
+def do_submit(tmp_path):
+    def call(run_id=0):
+        job = model_job(Model("m", RunSettings("p")), tmp_path / "m", "/bin/p")
+        script = Script("#!/bin/bash\n", "x")
+        return submit_module.submit(job, script, SCHEDULER, Journal(tmp_path), run_id)
+
+    return call
+
+
+def events(tmp_path):
+    lines = (tmp_path / ".hpcorch" / "journal.jsonl").read_text().splitlines()
+    return [json.loads(line)["event"] for line in lines]
+
+
+def verbs(calls):
+    return [call.args[0].argv[2] for call in calls.call_args_list]
+
+
+def test_an_accepted_job_is_journalled_before_and_after(calls, do_submit, tmp_path):
+    def accept(command):
+        assert events(tmp_path) == ["intent"]
+        assert command.argv[2:4] == ("submit", TOKEN)
+        return answer(out="123\n")
+
+    calls.side_effect = accept
+    assert do_submit().job == JobId("123")
+    assert events(tmp_path) == ["intent", "submitted"]
+    assert Journal(tmp_path).runs()[0].job == JobId("123")
+    assert (tmp_path / "m" / "job.sh").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("broken", [CommandTimeout("slow"), answer(out="no number\n"), answer()])
+def test_a_job_that_was_accepted_without_an_answer_is_found_by_its_token(
+    calls, do_submit, tmp_path, broken
+):
+    calls.side_effect = [broken, answer(out="77\n")]
+    assert do_submit().job == JobId("77")
+    assert verbs(calls) == ["submit", "find"]
+    assert events(tmp_path) == ["intent", "submitted"]
+
+
+def test_a_job_that_cannot_be_found_is_ambiguous_and_not_submitted_again(
+    calls, do_submit, tmp_path
+):
+    calls.side_effect = [CommandTimeout("bash did not answer within 30 s"), answer()]
+    with pytest.raises(SubmitAmbiguous, match="unknown whether the job m was accepted") as caught:
+        do_submit()
+    assert "did not answer" in caught.value.message
+    assert TOKEN in caught.value.hint
+    assert verbs(calls) == ["submit", "find"]
+    assert events(tmp_path) == ["intent"]
+    run = Journal(tmp_path).runs()[0]
+    assert (run.job, run.rejected) == (None, False)
+
+
+@pytest.mark.parametrize("lookup", [CommandTimeout("slow"), answer(1, err="broken")])
+def test_when_looking_up_fails_too_it_stays_ambiguous(calls, do_submit, tmp_path, lookup):
+    """The job may run: it must not be recorded as refused."""
+    calls.side_effect = [CommandTimeout("slow"), lookup]
+    with pytest.raises(SubmitAmbiguous) as caught:
+        do_submit()
+    assert TOKEN in caught.value.hint
+    assert events(tmp_path) == ["intent"]
+
+
+def test_a_refusal_is_recorded_with_its_reason(calls, do_submit, tmp_path):
+    calls.return_value = answer(1, err="first\nno room for you\n")
+    with pytest.raises(CommandFailed, match="could not be started: no room for you"):
+        do_submit()
+    assert verbs(calls) == ["submit"]
+    assert events(tmp_path) == ["intent", "rejected"]
+    assert Journal(tmp_path).runs()[0].rejected
+
+
+def test_a_scheduler_that_is_not_there_is_a_refusal(calls, do_submit, tmp_path):
+    calls.side_effect = CommandFailed("cannot run bash: No such file or directory")
+    with pytest.raises(CommandFailed, match="cannot run bash"):
+        do_submit()
+    assert events(tmp_path) == ["intent", "rejected"]

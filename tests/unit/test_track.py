@@ -1,0 +1,237 @@
+"""Tracking: one query for all, no more often than allowed, and no state out of thin air."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hpcorch.errors import CommandFailed, CommandTimeout
+from hpcorch.rundir import Run
+from hpcorch.schedulers.base import JobId, Result, TaskState
+from hpcorch.schedulers.local import LocalScheduler
+from hpcorch.track import RunSnapshot, TaskSnapshot, Tracker
+
+
+class Eager(LocalScheduler):
+    """The local scheduler, but it may be asked at any time."""
+
+    poll_floor = 0.0
+
+
+class Patient(LocalScheduler):
+    """The local scheduler, but it waits for records as on a network file system."""
+
+    poll_floor = 0.0
+    record_grace = 3600.0
+
+
+@pytest.fixture
+def queue(mocker):
+    """What the queue answers to the next questions."""
+    return mocker.patch("hpcorch.shell.run", return_value=Result((), 0, "", ""))
+
+
+@pytest.fixture
+def run(tmp_path):
+    def make(name="m", elements=1, job: str | None = "7", **facts):
+        (tmp_path / name / "exit").mkdir(parents=True, exist_ok=True)
+        return Run(
+            entity=name,
+            kind=facts.pop("kind", "model"),
+            directory=str(tmp_path / name),
+            elements=elements,
+            run_id=0,
+            token=name,
+            scheduler="local",
+            submitted_at=0.0,
+            job=JobId(job) if job else None,
+            **facts,
+        )
+
+    return make
+
+
+@pytest.fixture
+def record(tmp_path):
+    def write(name="m", index=0, job="7", code=0, signal=None, reason=""):
+        facts = {"index": index, "job": job, "code": code, "signal": signal}
+        text = json.dumps({**facts, "elapsed": 1.0, "reason": reason})
+        (tmp_path / name / "exit").mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "exit" / str(index)).write_text(text)
+
+    return write
+
+
+def says(queue, *lines, code=0):
+    queue.return_value = Result((), code, "".join(line + "\n" for line in lines), "oh no")
+
+
+def state(tracker, *runs):
+    return [shot.state for shot in tracker.snapshot(runs)]
+
+
+def test_a_listed_task_runs_and_a_supervised_one_is_queued(queue, run):
+    says(queue, "7_0 RUNNING", "7 SUPERVISOR")
+    shot = Tracker(Eager("t")).snapshot([run(elements=2)])[0]
+    assert [task.state for task in shot.tasks] == [TaskState.RUNNING, TaskState.QUEUED]
+    assert shot.state is TaskState.RUNNING
+
+
+@pytest.mark.parametrize("failure", ["code", CommandTimeout("slow"), CommandFailed("gone"), "junk"])
+def test_when_the_queue_fails_the_last_state_is_kept_and_called_stale(queue, run, failure):
+    tracker = Tracker(Eager("t"))
+    says(queue, "7_0 RUNNING")
+    assert state(tracker, run()) == [TaskState.RUNNING]
+    if failure == "code":
+        says(queue, code=1)
+    elif failure == "junk":
+        says(queue, "what is this")
+    else:
+        queue.side_effect = failure
+    shot = tracker.snapshot([run()])[0]
+    assert shot.state is TaskState.RUNNING
+    assert shot.stale
+    queue.side_effect = None
+    says(queue, "7_0 RUNNING")
+    assert tracker.snapshot([run()])[0].stale == ""
+
+
+def test_when_the_queue_fails_from_the_start_the_state_is_unknown(queue, run):
+    says(queue, code=1)
+    shot = Tracker(Eager("t")).snapshot([run()])[0]
+    assert shot.state is TaskState.UNKNOWN
+    assert not shot.state.terminal
+    assert "oh no" in shot.stale
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"code": 0}, TaskState.COMPLETED),
+        ({"code": 3}, TaskState.FAILED),
+        ({"code": 137}, TaskState.FAILED),
+        ({"code": 143, "signal": "TERM"}, TaskState.CANCELLED),
+    ],
+)
+def test_a_task_that_left_the_queue_is_what_its_record_says(queue, run, record, facts, expected):
+    tracker = Tracker(Eager("t"))
+    says(queue, "7_0 RUNNING")
+    assert state(tracker, run()) == [TaskState.RUNNING]
+    record(**facts)
+    says(queue)
+    assert state(tracker, run()) == [expected]
+
+
+def test_a_task_that_left_the_queue_without_a_record_is_lost(queue, run):
+    tracker = Tracker(Eager("t"))
+    says(queue)
+    shot = tracker.snapshot([run()])[0]
+    assert shot.state is TaskState.LOST
+    assert "no exit record" in shot.reason
+    says(queue, "7_0 RUNNING")
+    assert state(tracker, run()) == [TaskState.LOST]
+
+
+def test_a_record_may_be_late(queue, run, record):
+    tracker = Tracker(Patient("t"))
+    says(queue, "7_0 RUNNING")
+    assert state(tracker, run()) == [TaskState.RUNNING]
+    says(queue)
+    assert state(tracker, run()) == [TaskState.RUNNING]
+    record(code=0)
+    assert state(tracker, run()) == [TaskState.COMPLETED]
+
+
+def test_a_record_of_another_job_does_not_count(queue, run, record):
+    record(job="6")
+    says(queue, "7_0 RUNNING")
+    assert state(Tracker(Eager("t")), run()) == [TaskState.RUNNING]
+
+
+def test_an_ended_service_was_cancelled_and_not_completed(queue, run, record):
+    record(code=0)
+    assert state(Tracker(Eager("t")), run(kind="database")) == [TaskState.CANCELLED]
+
+
+def test_a_wanted_stop_makes_being_killed_no_failure(queue, run, record):
+    record(code=137)
+    assert state(Tracker(Eager("t")), run(stopped=True)) == [TaskState.CANCELLED]
+    assert state(Tracker(Eager("t")), run()) == [TaskState.FAILED]
+
+
+def test_many_runs_are_asked_about_at_once(queue, run):
+    says(queue, "1_0 RUNNING", "2_0 RUNNING", "3_0 RUNNING")
+    runs = [run(f"m{number}", job=str(number)) for number in (1, 2, 3)]
+    assert state(Tracker(Eager("t")), *runs) == [TaskState.RUNNING] * 3
+    assert queue.call_count == 1
+
+
+def test_the_queue_is_not_asked_more_often_than_it_allows(queue, run, mocker):
+    clock = mocker.patch("hpcorch.track.time.monotonic", return_value=1000.0)
+    tracker = Tracker(LocalScheduler("t"))
+    says(queue, "7_0 RUNNING")
+    for tenth in range(11):
+        clock.return_value = 1000.0 + tenth * 0.1 + 1e-6 * tenth
+        assert state(tracker, run()) == [TaskState.RUNNING]
+    # One second with a floor of 0.2 s.
+    assert queue.call_count == 6
+
+
+def test_what_has_ended_is_not_asked_about(queue, run, record):
+    record(code=0)
+    tracker = Tracker(Eager("t"))
+    for _ in range(3):
+        assert state(tracker, run()) == [TaskState.COMPLETED]
+    assert queue.call_count == 0
+
+
+def test_records_are_seen_between_two_questions(queue, run, record, mocker):
+    mocker.patch("hpcorch.track.time.monotonic", return_value=1000.0)
+    tracker = Tracker(LocalScheduler("t"))
+    says(queue, "7_0 RUNNING")
+    assert state(tracker, run()) == [TaskState.RUNNING]
+    record(code=0)
+    assert state(tracker, run()) == [TaskState.COMPLETED]
+    assert queue.call_count == 1
+
+
+def test_a_run_without_a_job_is_refused_or_unfinished(queue, run):
+    shots = Tracker(Eager("t")).snapshot([run("a", job=None), run("b", job=None, rejected=True)])
+    assert [shot.state for shot in shots] == [TaskState.UNKNOWN, TaskState.FAILED]
+    assert "unfinished" in shots[0].reason
+    assert "refused" in shots[1].reason
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ("Completed Completed", "Completed"),
+        ("Completed Cancelled", "Cancelled"),
+        ("Cancelled TimedOut", "TimedOut"),
+        ("TimedOut Lost", "Lost"),
+        ("Lost Failed", "Failed"),
+        ("Failed Running", "Running"),
+        ("Completed Queued", "Queued"),
+        ("Queued Unknown", "Unknown"),
+        ("Queued Running", "Running"),
+    ],
+)
+def test_the_state_of_a_run_is_its_worst_end_or_its_progress(run, states, expected):
+    tasks = tuple(
+        TaskSnapshot(index, TaskState(word), code=index)
+        for index, word in enumerate(states.split())
+    )
+    shot = RunSnapshot(run(elements=2), tasks)
+    assert str(shot.state) == expected
+    assert (shot.code is None) == (not shot.state.terminal)
+
+
+def test_the_reason_of_a_run_is_the_first_cause(run):
+    tasks = (
+        TaskSnapshot(0, TaskState.FAILED, 1, reason="shard 1 ended before the database was ready"),
+        TaskSnapshot(1, TaskState.FAILED, 1, reason="the server ended while starting"),
+    )
+    assert RunSnapshot(run(elements=2), tasks).reason == "the server ended while starting"
+    assert RunSnapshot(run(), tasks[:1]).reason.startswith("shard 1")
+    assert RunSnapshot(run(), (TaskSnapshot(0, TaskState.COMPLETED),)).reason == ""
