@@ -7,6 +7,7 @@ so the process that made it may end at any time and another one can take over.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,17 +20,16 @@ from hpcorch.describe import check
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
-from hpcorch.errors import InputError, InputTypeError, RunNotFound, StartFailed
+from hpcorch.errors import InputError, RunNotFound, StartFailed
 from hpcorch.log import get_logger
 from hpcorch.plan import DatabaseUse, suffix
+from hpcorch.roster import Entity, Roster
 from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.sites import load_site
 from hpcorch.stop import stop as stop_runs
 from hpcorch.submit import recover, submit
 from hpcorch.track import RunSnapshot, Tracker, glance_seconds, wait_for
-
-Entity = Orchestrator | Model
 
 
 class Experiment:
@@ -57,7 +57,7 @@ class Experiment:
         self._builder = Builder(self._site, self._scheduler, os.environ)
         self._journal = Journal(Path(self.exp_path))
         self._tracker = Tracker(self._scheduler)
-        self._entities: dict[str, Entity] = {}
+        self._roster = Roster(Path(self.exp_path))
         self._tokens: list[str] = []
         self._log = get_logger(name)
         self._log.info("experiment %s uses the launcher %s: %s", name, self.launcher, reason)
@@ -72,7 +72,9 @@ class Experiment:
         journal = Journal(where)
         if not journal.exists():
             raise RunNotFound(f"{where} holds no experiment: there is no .hpcorch/journal.jsonl")
-        found = cls(where.name, exp_path=where)
+        # The directory may be called what no entity may be called.
+        name = re.sub(r"[^A-Za-z0-9_]", "_", where.name) or "experiment"
+        found = cls(name[:64], exp_path=where)
         found._tokens = [run.token for run in journal.runs()]
         return found
 
@@ -117,7 +119,7 @@ class Experiment:
         )
         if hosts is not None:
             database.set_hosts(hosts)
-        self._claim(database)
+        self._roster.add(database)
         return database
 
     def create_model(
@@ -130,7 +132,7 @@ class Experiment:
     ) -> Model:
         """Describe a program to run; raises InputError when the name is in use."""
         model = Model(name, run_settings, params, path, batch_settings)
-        self._claim(model)
+        self._roster.add(model)
         return model
 
     def create_run_settings(
@@ -161,8 +163,8 @@ class Experiment:
         One that holds an earlier run is refused unless `overwrite` is true; then what that run
         left is removed. Raises InputError.
         """
-        for entity in self._checked(entities):
-            directory = self._directory(entity)
+        for entity in self._roster.checked(entities):
+            directory = self._roster.directory(entity)
             if (directory / self._scheduler.script_name).exists() and not overwrite:
                 raise InputError(
                     f"{directory} holds an earlier run of {entity.name}", "say overwrite=True"
@@ -172,7 +174,9 @@ class Experiment:
 
     def preview(self, *entities: Entity) -> str:
         """Return the scripts that start would submit now; every start has a token of its own."""
-        return "\n".join(built.script.text for _, built in self._build(self._checked(entities)))
+        return "\n".join(
+            built.script.text for _, built in self._build(self._roster.checked(entities))
+        )
 
     def start(
         self,
@@ -190,14 +194,15 @@ class Experiment:
         All input is checked before anything starts. Raises InputError, SecurityError,
         ServerNotFound, SchedulerError, or StartFailed with the cause.
         """
-        chosen = self._checked(entities)
+        chosen = self._roster.checked(entities)
         self._refuse_if_running(self._submitted(chosen))
+        rundir.make_private(Path(self.exp_path))
         built = self._build(chosen)
         self._builder.check_limits([item for _, item in built])
         for entity, item in built:
             for warning in item.job.warnings:
                 self._log.warning(warning)
-            rundir.make_private(self._directory(entity))
+            rundir.make_private(self._roster.directory(entity))
         begun: list[Run] = []
         with self._stopping_on_interrupt(begun, kill_on_interrupt):
             self._start_databases(built, begun, wait)
@@ -217,6 +222,7 @@ class Experiment:
                 run = self._submit(item)
                 begun.append(run)
                 started.append((entity, run))
+                entity.attach(Database(Path(run.directory), run.job.job if run.job else None))
         for entity, run in started if wait else ():
             self._await_database(entity, run, [other for _, other in started])
 
@@ -245,7 +251,6 @@ class Experiment:
                     f"its logs are in {Path(run.directory) / 'logs'}",
                 )
             time.sleep(glance_seconds(self._scheduler) / 5)
-        entity.attach(database)
         database.register()
         took = time.monotonic() - began
         self._log.info(
@@ -261,11 +266,11 @@ class Experiment:
         Stopping what has ended, or twice, does nothing. Raises SchedulerError when something
         cannot be stopped.
         """
-        names = {entity.name for entity in self._checked(entities)}
+        names = {entity.name for entity in self._roster.checked(entities)}
         runs = [run for run in self._runs() if not entities or run.entity in names]
         stop_runs(runs, self._scheduler, self._journal)
-        for name, entity in self._entities.items():
-            if isinstance(entity, Orchestrator) and (not entities or name in names):
+        for entity in self._roster:
+            if isinstance(entity, Orchestrator) and (not entities or entity.name in names):
                 entity.attach(None)
 
     def poll(self, *, verbose: bool = True) -> None:
@@ -283,38 +288,12 @@ class Experiment:
     def get_status(self, *entities: Entity) -> list[TaskState]:
         """Return the state of each entity's last run, `New` for one that never started."""
         last = {shot.run.entity: shot.state for shot in self._snapshots()}
-        return [last.get(entity.name, TaskState.NEW) for entity in self._checked(entities)]
+        return [last.get(entity.name, TaskState.NEW) for entity in self._roster.checked(entities)]
 
     def summary(self, style: str = "github") -> str:
         """Return a table of all runs; `style` is a table format of the tabulate package."""
         rows = self._snapshots()
         return report.table(rows, {self._scheduler.name: self._scheduler}, style)
-
-    def _claim(self, entity: Entity) -> None:
-        known = self._entities.get(entity.name)
-        if known is not None:
-            field = "db_identifier" if isinstance(entity, Orchestrator) else "name"
-            kind = "database" if isinstance(known, Orchestrator) else "model"
-            raise InputError(
-                f"{field} is {entity.name!r}: a {kind} of this experiment has that name already"
-            )
-        self._entities[entity.name] = entity
-
-    def _checked(self, entities: Sequence[object]) -> list[Entity]:
-        found: list[Entity] = []
-        for entity in entities:
-            if not isinstance(entity, (Orchestrator, Model)):
-                raise InputTypeError(
-                    f"{entity!r} is a {type(entity).__name__}: a database or a model is expected"
-                )
-            if self._entities.get(entity.name) not in (None, entity):
-                raise InputError(f"another entity named {entity.name} is in this experiment")
-            self._entities[entity.name] = entity
-            found.append(entity)
-        return found
-
-    def _directory(self, entity: Entity) -> Path:
-        return Path(entity.path or Path(self.exp_path) / entity.name).absolute()
 
     def _submitted(self, entities: Sequence[Entity]) -> list[Run]:
         """Return what any driver has submitted here under the names of `entities`."""
@@ -338,9 +317,9 @@ class Experiment:
         return [
             (
                 entity,
-                self._builder.database(entity, self._directory(entity))
+                self._builder.database(entity, self._roster.directory(entity))
                 if isinstance(entity, Orchestrator)
-                else self._builder.model(entity, uses, self._directory(entity)),
+                else self._builder.model(entity, uses, self._roster.directory(entity)),
             )
             for entity in ordered
         ]
@@ -353,7 +332,7 @@ class Experiment:
                 directories[shot.run.entity] = shot.run.directory
         for entity in entities:
             if isinstance(entity, Orchestrator):
-                directories[entity.name] = str(self._directory(entity))
+                directories[entity.name] = str(self._roster.directory(entity))
         return [DatabaseUse(where, suffix(name)) for name, where in directories.items()]
 
     def _runs(self) -> list[Run]:

@@ -84,6 +84,17 @@ FILTERS: dict[str, Callable[[object], str]] = {
 }
 
 
+def _strict(function: Callable[[object], str]) -> Callable[[object], str]:
+    """Let a name that the context lacks be told by its name, not by what a filter makes of it."""
+
+    def filtered(value: object) -> str:
+        if isinstance(value, jinja2.Undefined):
+            return str(value)
+        return function(value)
+
+    return filtered
+
+
 def lint(environment: jinja2.Environment, source: str, where: str) -> None:
     """Refuse a template in which a printed value does not end in an approved filter."""
     try:
@@ -127,10 +138,11 @@ class _Loader(jinja2.BaseLoader):
             raise TemplateError(f"template name {template!r} leaves the template directories")
         if name == template:
             for directory in self._site_dirs:
-                if (directory / name).is_file():
-                    refuse_if_others_may_write(directory)
-                    refuse_if_others_may_write(directory / name)
-                    return directory / name
+                found = directory / name
+                if found.is_file():
+                    for path in (found, *found.parents[: len(Path(name).parts)]):
+                        refuse_if_others_may_write(path)
+                    return found
         if not (self._shipped / name).is_file():
             raise jinja2.TemplateNotFound(template)
         return self._shipped / name
@@ -157,7 +169,8 @@ class Renderer:
             keep_trailing_newline=True,
             autoescape=False,
         )
-        self._environment.filters.update(FILTERS)
+        strict = {name: _strict(function) for name, function in FILTERS.items()}
+        self._environment.filters.update(strict)
 
     def render(self, job: Job, scheduler: str, version: str) -> Script:
         """Return the script of `job`; raises TemplateError, UnsafeTemplate or RenderError."""
@@ -173,6 +186,8 @@ class Renderer:
             )
         except jinja2.TemplateNotFound as error:
             raise TemplateError(f"there is no template {error.name}") from error
+        except RenderError as error:
+            raise RenderError(f"template {name} cannot be rendered: {error.message}") from error
         except jinja2.TemplateError as error:
             raise RenderError(f"template {name} cannot be rendered: {error.message}") from error
         return _seal(text)

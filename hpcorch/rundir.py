@@ -56,6 +56,7 @@ class Run:
     rejected: bool = False
     stopped: bool = False
     gang: bool = False
+    ended_before_stop: tuple[int, ...] = ()
 
     @property
     def ref(self) -> JobRef | None:
@@ -187,7 +188,7 @@ class Journal:
         A help, not a guarantee: it does not hold between hosts on every network file system.
         """
         make_private(self._path.parent)
-        return FileLock(self._path.with_name("start.lock"), timeout=_LOCK_SECONDS)
+        return FileLock(self._path.with_name("start.lock"), timeout=_LOCK_SECONDS, mode=0o600)
 
     def exists(self) -> bool:
         """Whether anything was ever submitted here."""
@@ -196,9 +197,13 @@ class Journal:
     def _append(self, event: str, **values: object) -> None:
         make_private(self._path.parent)
         line = json.dumps({"event": event, "time": time.time(), **values}) + "\n"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         handle = os.open(self._path, flags, 0o600)
         try:
+            # What a crash has cut short must not swallow this line.
+            size = os.fstat(handle).st_size
+            if size and os.pread(handle, 1, size - 1) != b"\n":
+                line = "\n" + line
             # One write of one line: lines of two writers never mix on a local file system.
             os.write(handle, line.encode("utf-8", "surrogateescape"))
             os.fsync(handle)
@@ -229,16 +234,18 @@ class Journal:
         self._append("rejected", token=run.token, reason=reason)
 
     def stopping(self, runs: Iterable[Run]) -> None:
-        """Say that the end of `runs` is wanted from now on."""
-        self._append("stop", tokens=[run.token for run in runs])
+        """Say that the end of `runs` is wanted from now on, and which of their tasks had ended."""
+        self._append("stop", ended={run.token: list(run.ended_before_stop) for run in runs})
 
     def runs(self) -> list[Run]:
         """Return all runs in the order of their submission; a line cut by a crash is skipped."""
         runs: dict[str, Run] = {}
         try:
-            lines = self._path.read_text(encoding="utf-8").splitlines()
+            lines = self._path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be read: {error.strerror}") from error
         for line in lines:
             try:
                 _apply(runs, json.loads(line))
@@ -267,10 +274,10 @@ def _apply(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
     elif kind == "rejected":
         runs[event["token"]] = replace(runs[event["token"]], rejected=True)
     elif kind == "stop":
-        for token in event["tokens"]:
+        for token, ended in event["ended"].items():
             # Jobs that were submitted by hand are stopped too, and are in no journal.
             if token in runs:
-                runs[token] = replace(runs[token], stopped=True)
+                runs[token] = replace(runs[token], stopped=True, ended_before_stop=tuple(ended))
 
 
 def find_runs(path: Path) -> list[Run]:

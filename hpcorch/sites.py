@@ -46,7 +46,7 @@ def load_site(environ: Mapping[str, str], explicit: str | None = None) -> Site:
     values: dict[str, Any] = {}
     origins = dict.fromkeys(_KEYS, "default")
     for path, required in _layers(environ, explicit):
-        if not required and not path.is_file():
+        if not required and not _is_file(path):
             continue
         for key, value in _read(path).items():
             values[key] = _checked(key, value, str(path))
@@ -68,6 +68,13 @@ def _layers(environ: Mapping[str, str], explicit: str | None) -> list[tuple[Path
     if explicit is not None:
         layers.append((Path(explicit), True))
     return layers
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        raise SiteError(f"site profile {path} cannot be read: {error.strerror}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -101,5 +108,5 @@ def _checked(key: str, value: Any, origin: str) -> Any:
 def _from_text(key: str, text: str) -> Any:
     default = _KEYS[key].default
     if isinstance(default, int):
-        return int(text) if text.isdigit() else text
+        return int(text) if text.isascii() and text.isdecimal() else text
     return [part for part in text.split(",") if part] if isinstance(default, tuple) else text

@@ -39,14 +39,20 @@ def stop(
     Raises SchedulerError when something is still alive after it was killed.
     """
     runs = [look_up(run, scheduler) for run in runs]
-    alive = [shot.run for shot in Tracker(scheduler).snapshot(runs) if not shot.state.terminal]
-    journal.stopping(alive)
-    wanted = {run.token for run in alive}
-    runs = [replace(run, stopped=True) if run.token in wanted else run for run in runs]
-    ending = [run for run in runs if run.token in wanted]
+    shots = Tracker(scheduler).snapshot(runs)
+    ending = [_marked(shot) for shot in shots if not shot.state.terminal]
+    journal.stopping(ending)
+    marked = {run.token: run for run in ending}
+    runs = [marked.get(run.token, run) for run in runs]
     for kind in ("model", "database"):
         _stop_kind([run for run in ending if run.kind == kind], scheduler, grace)
     return Tracker(scheduler).snapshot(runs)
+
+
+def _marked(shot: RunSnapshot) -> Run:
+    """Return the run as one whose end is wanted; a task that had ended before keeps its state."""
+    ended = tuple(task.index for task in shot.tasks if task.state.terminal)
+    return replace(shot.run, stopped=True, ended_before_stop=ended)
 
 
 def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:

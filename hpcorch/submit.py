@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpcorch import rundir, shell
-from hpcorch.errors import CommandFailed, CommandTimeout, SubmitAmbiguous
+from hpcorch.errors import CommandFailed, CommandTimeout, SchedulerError, SubmitAmbiguous
 from hpcorch.plan import Job
 from hpcorch.render import Script
 from hpcorch.rundir import Journal, Run
@@ -82,11 +82,22 @@ def _call(request: Submittable, scheduler: Scheduler) -> JobId:
     try:
         return scheduler.parse_submit(shell.run(scheduler.submit_command(request)))
     except (CommandTimeout, SubmitAmbiguous) as error:
-        asked = shell.run(scheduler.find_command(request.token))
-        found = scheduler.parse_find(asked, request.token)
+        found = _find(request, scheduler, error)
         if found is not None:
             return found
-        raise SubmitAmbiguous(
-            f"it is unknown whether the job {request.name} was accepted: {error.message}",
-            f"look for a job with the token {request.token} before you submit it again",
-        ) from error
+        raise _unknown(request, error) from error
+
+
+def _find(request: Submittable, scheduler: Scheduler, cause: SchedulerError) -> JobId | None:
+    try:
+        asked = shell.run(scheduler.find_command(request.token))
+        return scheduler.parse_find(asked, request.token)
+    except SchedulerError as error:
+        raise _unknown(request, cause) from error
+
+
+def _unknown(request: Submittable, cause: SchedulerError) -> SubmitAmbiguous:
+    return SubmitAmbiguous(
+        f"it is unknown whether the job {request.name} was accepted: {cause.message}",
+        f"look for a job with the token {request.token} before you submit it again",
+    )

@@ -256,15 +256,11 @@ class Tracker:
     ) -> None:
         key = (run.token, index)
         ended = native is None or (native.state.terminal and native.code is None)
-        gone = False
-        if asked and ended and record is None:
+        gone = asked and ended
+        if gone and record is None and not self._is_overdue(key):
             # The record may still be on its way through a network file system.
-            now = time.monotonic()
-            waited = now - self._missing_since.setdefault(key, now)
-            gone = waited >= self._scheduler.record_grace
-            if not gone:
-                native = None
-        else:
+            gone, native = False, None
+        elif not gone:
             self._missing_since.pop(key, None)
         self._known[key] = merge(
             index,
@@ -272,9 +268,13 @@ class Tracker:
             native,
             record,
             service=run.kind == "database",
-            stop_wanted=run.stopped,
+            stop_wanted=run.stopped and index not in run.ended_before_stop,
             gone=gone,
         )
+
+    def _is_overdue(self, key: tuple[str, int]) -> bool:
+        now = time.monotonic()
+        return now - self._missing_since.setdefault(key, now) >= self._scheduler.record_grace
 
     def _one(self, run: Run) -> RunSnapshot:
         if run.job is None:

@@ -41,7 +41,16 @@ def text(field: str, value: object) -> str:
         raise _refuse_type(field, value, "text")
     if "\0" in value:
         raise _refuse(field, value, "text without a NUL byte")
+    _refuse_unencodable(field, value)
     return value
+
+
+def _refuse_unencodable(field: str, value: str) -> None:
+    """Refuse text that no file and no argument can hold."""
+    try:
+        value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise _refuse(field, value, "text that UTF-8 can encode") from None
 
 
 def line(field: str, value: object) -> str:
@@ -61,6 +70,7 @@ def path(field: str, value: object) -> str:
         raise _refuse_type(field, value, "a path given as text")
     if not found or any(ord(char) < 32 or ord(char) == 127 for char in found):
         raise _refuse(field, value, "a path that is not empty and has no control characters")
+    _refuse_unencodable(field, found)
     return found
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from hpcorch.errors import InputError, InputTypeError
+
+_PART = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
 
 
 def _cpu(value: object) -> int:
@@ -55,9 +58,11 @@ def format_list(cpus: Iterable[int]) -> str:
 def parse_list(text: str) -> tuple[int, ...]:
     """Return the CPU numbers of a list such as '0,2,5-7' (the inverse of format_list)."""
     cpus: set[int] = set()
-    for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or (last and not last.isdigit()):
+    for part in text.strip().split(",") if text.strip() else ():
+        found = _PART.fullmatch(part)
+        first = int(found[1]) if found else 0
+        last = int(found[2] or first) if found else -1
+        if last < first:
             raise InputError(f"CPU list {text!r} cannot be read at {part!r}")
-        cpus.update(range(int(first), int(last or first) + 1))
+        cpus.update(range(first, last + 1))
     return tuple(sorted(cpus))

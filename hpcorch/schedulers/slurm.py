@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hpcorch.errors import CommandFailed, ParseError, SubmitAmbiguous
 from hpcorch.schedulers.base import (
@@ -18,16 +18,30 @@ from hpcorch.schedulers.base import (
     Submittable,
     TaskStatus,
 )
-from hpcorch.schedulers.slurm_states import exit_code, parse_task_id, seconds, state
+from hpcorch.schedulers.slurm_states import (
+    exit_code,
+    expand_indices,
+    is_part,
+    parse_task_id,
+    seconds,
+    state,
+)
 
 # The controller answers within seconds or not at all: clients give up after 9 to 18 s themselves.
 _TIMEOUT = 120.0
 # These words come from clients that lost the connection after the controller may have accepted.
 _LOST_CONTACT = re.compile(
-    r"timed out|connect failure|Unexpected message|Zero Bytes|Connection (reset|refused)|"
-    r"Transport endpoint|Communication connection failure",
+    r"timed out|(send|receive|shutdown) failure|connection failure|Unexpected (missing|message)|"
+    r"Zero Bytes|zero length message|message length|incomplete packet|Header lengths|"
+    r"entire message|Connection (reset|refused)|Transport endpoint|Broken pipe",
     re.IGNORECASE,
 )
+_ACCEPTED = re.compile(r"(?:Submitted batch job )?(\d+)(?:(?:;| on cluster )(\S+))?", re.ASCII)
+# Every message begins with it.
+_SPEAKER = re.compile(r"^\w+: (?:error|fatal): ")
+_USAGE_HINT = re.compile(r'^Try "\w+ --help" for more information$')
+# Else lists of array indices end with "..." after 64 characters.
+_WHOLE_LISTS = {"SLURM_BITSTR_LEN": "0"}
 _TOKEN_MARK = "hpcorch:"
 
 
@@ -75,23 +89,27 @@ class SlurmScheduler:
         """Two calls: the configuration and the partitions."""
         return (
             Command(("scontrol", "show", "config"), timeout=_TIMEOUT),
-            Command(("sinfo", "-h", "-o", "%P|%l|%D|%s"), timeout=_TIMEOUT),
+            # Hidden partitions accept jobs too; without --noconvert 1024 nodes are 1K.
+            Command(("sinfo", "-h", "--all", "--noconvert", "-o", "%P|%l|%D|%s"), timeout=_TIMEOUT),
         )
 
     def parse_limits(self, results: Sequence[Result]) -> Limits:
-        """MaxArraySize, and each partition's number of nodes and longest walltime."""
+        """MaxArraySize, and each partition's nodes for one job and longest walltime."""
         config, partitions = results
         size = re.search(r"^MaxArraySize\s*=\s*(\d+)$", config.out, re.MULTILINE)
         queues: dict[str, QueueLimits] = {}
+        nodes: dict[str, int | None] = {}
         default = ""
         for line in partitions.out.splitlines():
-            name, walltime, nodes, _ = (*line.split("|"), "", "", "", "")[:4]
+            name, walltime, count, job_size = (*line.split("|"), "", "", "", "")[:4]
             if name.endswith("*"):
                 name = default = name[:-1]
-            known = queues.get(name, QueueLimits(0, seconds(walltime)))
-            # A partition has one line for each state of its nodes.
-            count = (known.nodes or 0) + (int(nodes) if nodes.isdigit() else 0)
-            queues[name] = QueueLimits(count, known.walltime_seconds)
+            if not name or not count:
+                continue
+            # A partition has one line for each kind of nodes.
+            nodes[name] = _sum(nodes.get(name, 0), _number(count))
+            most = [limit for limit in (nodes[name], _largest(job_size)) if limit is not None]
+            queues[name] = QueueLimits(min(most, default=None), seconds(walltime))
         return Limits(int(size[1]) if size else None, queues, default)
 
     def submit_command(self, job: Submittable) -> Command:
@@ -104,16 +122,17 @@ class SlurmScheduler:
 
     def parse_submit(self, result: Result) -> JobId:
         """The last line of standard output, `ID` or `ID;cluster`; wrappers may print before it."""
-        if result.code != 0:
-            message = _message(result)
-            if _LOST_CONTACT.search(result.err) and "Unable to contact" not in result.err:
-                raise SubmitAmbiguous(f"sbatch broke off: {message}")
-            raise CommandFailed(f"sbatch refused the job: {message}")
         lines = result.out.strip().splitlines()
-        found = re.fullmatch(r"(\d+)(?:;(\S+))?", lines[-1].strip()) if lines else None
-        if found is None:
+        found = _ACCEPTED.fullmatch(lines[-1].strip()) if lines else None
+        # Ids are printed after acceptance only; a silent exit code is the job's own (--wait).
+        if found is not None and (result.code == 0 or not result.err.strip()):
+            return JobId(found[1], found[2] or "")
+        if result.code == 0:
             raise SubmitAmbiguous(f"sbatch printed no job id but {result.out.strip()[-200:]!r}")
-        return JobId(found[1], found[2] or "")
+        message = _message(result)
+        if found is not None or result.code < 0 or _LOST_CONTACT.search(result.err):
+            raise SubmitAmbiguous(f"sbatch broke off: {message}")
+        raise CommandFailed(f"sbatch refused the job: {message}")
 
     def find_command(self, token: str) -> Command:
         """All jobs of this user with their comments, where the token is."""
@@ -124,10 +143,10 @@ class SlurmScheduler:
         """The job whose comment is the token that was looked for."""
         if result.code != 0:
             raise CommandFailed(f"squeue failed: {_message(result)}")
-        for line in result.out.splitlines():
+        for cluster, line in _by_cluster(result.out):
             job, _, comment = line.partition("|")
             if comment == _TOKEN_MARK + token:
-                return JobId(job)
+                return JobId(job, cluster)
         return None
 
     def queue_command(self, jobs: Sequence[JobRef]) -> Command:
@@ -138,6 +157,7 @@ class SlurmScheduler:
         fields = "%F|%K|%T|%r"
         return Command(
             ("squeue", "-h", "-r", "-t", "all", "-j", listed, "-o", fields, *_clusters(jobs)),
+            env=_WHOLE_LISTS,
             timeout=_TIMEOUT,
         )
 
@@ -147,21 +167,24 @@ class SlurmScheduler:
             if "Invalid job id specified" in result.err:
                 return {}
             raise CommandFailed(f"squeue failed: {_message(result)}")
-        known = {ref.id.job: ref for ref in jobs}
-        report: dict[tuple[JobId, int], TaskStatus] = {}
-        for line in result.out.splitlines():
-            if line.startswith("CLUSTER:"):
-                continue
+        known = _by_job(jobs)
+        folded: dict[tuple[JobId, int], TaskStatus] = {}
+        own: dict[tuple[JobId, int], TaskStatus] = {}
+        for cluster, line in _by_cluster(result.out):
             fields = line.split("|", 3)
             if len(fields) != 4:
                 raise ParseError(f"unexpected line from squeue: {line!r}")
             job, index, native, reason = fields
-            if job not in known:
+            ref = _find(known, job, cluster)
+            if ref is None:
                 continue
             status = TaskStatus(state(native), native, reason="" if reason == "None" else reason)
-            for number in _indices(index, known[job]):
-                report.setdefault((known[job].id, number), status)
-        return report
+            if index.isdecimal():
+                own[ref.id, int(index)] = status
+            else:
+                folded.update({(ref.id, number): status for number in _indices(index, ref)})
+        # Tasks that were cancelled while pending are one line, which may come first.
+        return {**folded, **own}
 
     def history_command(self, jobs: Sequence[JobRef]) -> Command | None:
         """One sacct for all jobs; without a start time it would forget them at midnight."""
@@ -170,6 +193,7 @@ class SlurmScheduler:
         since = ("-S", "now-30days")
         return Command(
             ("sacct", "-X", "-n", "-P", *since, "-j", listed, "-o", fields, *_clusters(jobs)),
+            env=_WHOLE_LISTS,
             timeout=_TIMEOUT,
         )
 
@@ -179,22 +203,27 @@ class SlurmScheduler:
             if "accounting storage is disabled" in result.err:
                 return {}
             raise CommandFailed(f"sacct failed: {_message(result)}")
-        known = {ref.id.job: ref for ref in jobs}
-        report: dict[tuple[JobId, int], TaskStatus] = {}
-        for line in result.out.splitlines():
+        known = _by_job(jobs)
+        folded: dict[tuple[JobId, int], TaskStatus] = {}
+        own: dict[tuple[JobId, int], TaskStatus] = {}
+        for line in filter(str.strip, result.out.splitlines()):
             try:
                 label, native, code = line.split("|")
                 job, indices = parse_task_id(label)
             except ValueError as error:
                 raise ParseError(f"unexpected line from sacct: {line!r}") from error
-            if job not in known:
+            ref = _find(known, job, "")
+            if ref is None or is_part(label):
                 continue
-            status = TaskStatus(state(native), native, exit_code(code))
-            everywhere = range(known[job].elements)
-            # A task's own line comes before the one that sums up those that never started.
-            for number in everywhere if indices is None else indices:
-                report.setdefault((known[job].id, number), status)
-        return report
+            current = state(native)
+            status = TaskStatus(current, native, exit_code(code) if current.terminal else None)
+            if indices is not None and len(indices) == 1:
+                own[ref.id, indices[0]] = status
+            else:
+                numbers = range(ref.elements) if indices is None else indices
+                folded.update({(ref.id, number): status for number in numbers})
+        # The line of those that never started still counts some that did.
+        return {**folded, **own}
 
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
         """Ends with SIGTERM, later SIGKILL; with `force` SIGKILL at once."""
@@ -221,10 +250,49 @@ def _directive(key: str, value: str | None) -> str:
 
 
 def _indices(text: str, job: JobRef) -> Iterable[int]:
-    if text.isdigit():
-        return (int(text),)
-    # The whole job: no array, or the pending rest of one that squeue has folded together.
-    return range(job.elements)
+    try:
+        return expand_indices(text.partition("%")[0])
+    except ValueError:
+        # The whole job: N/A without an array or for its folded rest, or a list cut with "...".
+        return range(job.elements)
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdecimal() else None
+
+
+def _sum(first: int | None, second: int | None) -> int | None:
+    return None if first is None or second is None else first + second
+
+
+def _largest(text: str) -> int | None:
+    """Return the upper end of a job size such as 1-infinite, 1-4 or 2."""
+    return _number(text.rpartition("-")[2])
+
+
+def _by_cluster(out: str) -> Iterable[tuple[str, str]]:
+    """Yield each line after the name of its cluster, which -M prints above its lines."""
+    cluster = ""
+    for line in out.splitlines():
+        if line.startswith("CLUSTER:"):
+            cluster = line.partition(":")[2].strip()
+        elif line.strip():
+            yield cluster, line
+
+
+def _by_job(jobs: Sequence[JobRef]) -> dict[str, list[JobRef]]:
+    known: dict[str, list[JobRef]] = {}
+    for ref in jobs:
+        known.setdefault(ref.id.job, []).append(ref)
+    return known
+
+
+def _find(known: Mapping[str, Sequence[JobRef]], job: str, cluster: str) -> JobRef | None:
+    """Return the job of that number; members of a federation may use a number twice."""
+    for ref in known.get(job, ()):
+        if not cluster or ref.id.cluster in ("", cluster):
+            return ref
+    return None
 
 
 def _clusters(jobs: Sequence[JobRef]) -> tuple[str, ...]:
@@ -233,5 +301,7 @@ def _clusters(jobs: Sequence[JobRef]) -> tuple[str, ...]:
 
 
 def _message(result: Result) -> str:
-    lines = (result.err or result.out).strip().splitlines()
-    return lines[-1] if lines else f"exit code {result.code}"
+    """Return what the command said, in one line: causes often stand above the last line."""
+    lines = [line.strip() for line in (result.err.strip() or result.out).splitlines()]
+    said = [_SPEAKER.sub("", line) for line in lines if line and not _USAGE_HINT.match(line)]
+    return "; ".join(said[-5:]) or f"exit code {result.code}"

@@ -50,6 +50,8 @@ hpcorch_publish() {
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
 hpcorch_begin() {
   local mine=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX
+  # Our own files are private; the user's program gets the user's own mask back.
+  HPCORCH_UMASK=$(umask)
   umask 077
   exec 8>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}

@@ -59,7 +59,7 @@ hpcorch_connect() {
 # hpcorch_query COMMAND...: the reply of a connected server to an inline command, in REPLY.
 hpcorch_query() {
   local line size
-  printf '%s\r\n' "$*" >&"$HPCORCH_CONNECTION" 2>/dev/null || return 1
+  { printf '%s\r\n' "$*" >&"$HPCORCH_CONNECTION"; } 2>/dev/null || return 1
   IFS= read -r -t 5 -u "$HPCORCH_CONNECTION" line || return 1
   line=${line%$'\r'}
   case $line in
@@ -85,10 +85,11 @@ hpcorch_ask() {
   local code=0
   HPCORCH_CONNECTION=""
   if [[ $HPCORCH_DATA_TLS == 1 ]]; then
-    REPLY=$(REDISCLI_AUTH=$HPCORCH_ADMIN_PASSWORD "$HPCORCH_CLI" -h "$1" -p "$2" \
-      --user hpcorch --no-auth-warning --tls --cacert "$HPCORCH_RUN_DIR/tls/ca.crt" \
-      --cert "$HPCORCH_RUN_DIR/tls/node.crt" --key "$HPCORCH_RUN_DIR/tls/node.key" \
-      "${@:3}" 2>/dev/null)
+    # The password goes through a pipe: others of this user could read an environment.
+    REPLY=$(printf 'AUTH hpcorch %s\n%s\n' "$HPCORCH_ADMIN_PASSWORD" "${*:3}" |
+      "$HPCORCH_CLI" -h "$1" -p "$2" --tls --cacert "$HPCORCH_RUN_DIR/tls/ca.crt" \
+        --cert "$HPCORCH_RUN_DIR/tls/node.crt" --key "$HPCORCH_RUN_DIR/tls/node.key" 2>/dev/null)
+    [[ $REPLY == OK* ]]
     return
   fi
   # A server that goes away must not end this script with SIGPIPE.

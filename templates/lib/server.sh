@@ -52,6 +52,8 @@ hpcorch_write_conf() {
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
       printf 'cluster-enabled yes\ncluster-config-file nodes.conf\n'
       printf 'cluster-announce-ip %s\n' "${HPCORCH_IPS[0]}"
+    else
+      printf 'cluster-enabled no\n'
     fi
     for module in ${HPCORCH_MODULES[@]+"${HPCORCH_MODULES[@]}"}; do
       hpcorch_conf_word "$module"

@@ -11,6 +11,7 @@ hpcorch_record_death() {
   if [[ -e $file ]] && grep -qF "\"job\":\"$$\"" -- "$file"; then return 0; fi
   printf '{"index":%d,"job":"%d","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
     "$1" "$$" "$2" "the task died without a record, exit code $2" >"$file.tmp"
+  chmod 600 -- "$file.tmp"
   mv -f -- "$file.tmp" "$file"
 }
 
@@ -30,8 +31,7 @@ hpcorch_sweep() {
 hpcorch_supervise() {
   local index code worst=0
   HPCORCH_TASKS=()
-  umask 077
-  mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+  (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   trap hpcorch_forward TERM INT HUP
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
     bash "$1" --element "$index" "$$" "$2" </dev/null &

@@ -11,6 +11,7 @@ hpcorch_record_missing() {
     printf '{"index":%d,"job":"%d","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
       "$index" "$$" "$(($1 ? $1 : 1))" "the task died without a record; the step ended with code $1" \
       >"$file.tmp"
+    chmod 600 -- "$file.tmp"
     mv -f -- "$file.tmp" "$file"
   done
 }
@@ -18,8 +19,7 @@ hpcorch_record_missing() {
 # hpcorch_step SCRIPT TOKEN: runs all tasks on distinct nodes, ends with the step's exit code.
 hpcorch_step() {
   local step code=0
-  umask 077
-  mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+  (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   # Other steps may use the same nodes: tasks of a database leave most of them idle.
   srun --jobid="$SLURM_JOB_ID" --job-name="$HPCORCH_NAME" --overlap --mem=0 \
     --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \

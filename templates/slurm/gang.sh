@@ -5,10 +5,8 @@
 # hpcorch_gang SCRIPT: runs all tasks as one step; ends with the highest of their exit codes.
 hpcorch_gang() {
   local copy=$HPCORCH_RUN_DIR/.gang.$SLURM_JOB_ID code=0 step
-  umask 077
   # Slurm keeps a batch script on the job's first node only; the other nodes read this copy.
-  mkdir -p -- "$HPCORCH_RUN_DIR"
-  cp -- "$1" "$copy"
+  (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR" && cp -- "$1" "$copy")
   srun --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
     --kill-on-bad-exit=0 bash "$copy" --element &
   step=$!
