@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,10 +20,18 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from hpcorch import Experiment, Model, Orchestrator
+from hpcorch import Experiment, Model, Orchestrator, schedulers
 from hpcorch.client.credentials import read_credentials
 from hpcorch.paths import templates_dir
-from hpcorch.plan import Machine, ModelJob, plan_model
+from hpcorch.plan import (
+    DatabaseJob,
+    DatabaseUse,
+    Machine,
+    ModelJob,
+    Target,
+    plan_database,
+    plan_model,
+)
 from hpcorch.render import Renderer, Script
 from hpcorch.server import Flavour, Server
 from hpcorch.sites import Site
@@ -262,7 +270,6 @@ def fake_server(flavour: Flavour = "redis", *, tls: bool = True) -> Server:
 
 def fake_machine(flavour: Flavour = "redis", *, tls: bool = True, conf: str = "") -> Machine:
     return Machine(
-        scheduler="local",
         server=fake_server(flavour, tls=tls),
         server_environment={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
         server_conf=conf,
@@ -270,24 +277,34 @@ def fake_machine(flavour: Flavour = "redis", *, tls: bool = True, conf: str = ""
     )
 
 
+def target(run_dir: Path | str, scheduler: str = "local", site: Site | None = None) -> Target:
+    """Return where a planned job goes: always the same token, so that scripts can be compared."""
+    made = schedulers.create(scheduler, templates_dir(), {"SLURM_JOB_ID": "7"})
+    return Target(made, site or Site(), str(run_dir), TOKEN)
+
+
+def database_job(
+    database: Orchestrator,
+    run_dir: Path | str = "/x/db",
+    machine: Machine | None = None,
+    scheduler: str = "local",
+    site: Site | None = None,
+) -> DatabaseJob:
+    """Plan a database as an experiment would."""
+    return plan_database(database, machine or fake_machine(), target(run_dir, scheduler, site))
+
+
 def model_job(
-    model: Model, run_dir: Path | str, executable: str, token: str = TOKEN, **more: Any
+    model: Model,
+    run_dir: Path | str,
+    executable: str,
+    databases: Sequence[DatabaseUse] = (),
+    machine: Machine | None = None,
+    scheduler: str = "local",
 ) -> ModelJob:
-    """Plan a model for the local scheduler as an experiment would."""
-    facts: dict[str, Any] = {"databases": (), "machine": None, **more}
-    by_hand = f"bash {run_dir}/job.sh"
-    return plan_model(
-        model,
-        executable,
-        facts["databases"],
-        "local",
-        facts["machine"],
-        Site(),
-        str(run_dir),
-        token,
-        by_hand,
-    )
+    """Plan a model as an experiment would."""
+    return plan_model(model, executable, databases, machine, target(run_dir, scheduler))
 
 
-def render(job: Any) -> Script:
-    return Renderer(templates_dir()).render(job, "local", "0.0.0")
+def render(job: Any, scheduler: str = "local") -> Script:
+    return Renderer(templates_dir()).render(job, scheduler, "0.0.0")

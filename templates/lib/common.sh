@@ -50,7 +50,7 @@ hpcorch_publish() {
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
 hpcorch_begin() {
   local mine=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX
-  # Our own files are private; the user's program gets the user's own mask back.
+  # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
   exec 8>&1
@@ -101,6 +101,12 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
+}
+
+# hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
+hpcorch_exec() {
+  umask "$HPCORCH_UMASK"
+  exec "$@"
 }
 
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.

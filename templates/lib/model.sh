@@ -53,11 +53,8 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  (
-    umask "$HPCORCH_UMASK"
-    exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-      ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}"
-  ) 8>&- 9>&- &
+  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
+    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""

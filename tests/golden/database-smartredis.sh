@@ -1,14 +1,15 @@
 #!/bin/bash
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
-# to submit it by hand: bash /scratch/exp/orchestrator/job.sh
-# sha256 of what follows: 94568e8975e7b6088b24dc171c6e49795662ba8b5d35b4d08efdf7af97a8743a
+# to submit it by hand: bash THIS_FILE
+# sha256 of what follows: 068bfcec37df8300f60b845ec9842722a10e046cb694a5fa0182651a20885639
 set -euo pipefail
 
 HPCORCH_KIND=database
 HPCORCH_NAME=orchestrator
 HPCORCH_RUN_DIR=/scratch/exp/orchestrator
 HPCORCH_ELEMENTS=1
+HPCORCH_GANG=false
 HPCORCH_SCHEDULER=local
 
 # The array engine of the local scheduler: starts every task of the script, waits, keeps records.
@@ -23,6 +24,7 @@ hpcorch_record_death() {
   if [[ -e $file ]] && grep -qF "\"job\":\"$$\"" -- "$file"; then return 0; fi
   printf '{"index":%d,"job":"%d","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
     "$1" "$$" "$2" "the task died without a record, exit code $2" >"$file.tmp"
+  chmod 600 -- "$file.tmp"
   mv -f -- "$file.tmp" "$file"
 }
 
@@ -42,8 +44,7 @@ hpcorch_sweep() {
 hpcorch_supervise() {
   local index code worst=0
   HPCORCH_TASKS=()
-  umask 077
-  mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+  (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   trap hpcorch_forward TERM INT HUP
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
     bash "$1" --element "$index" "$$" "$2" </dev/null &
@@ -75,7 +76,7 @@ HPCORCH_INDEX=$2
 HPCORCH_JOB=$3
 HPCORCH_TOKEN=$4
 HPCORCH_GENERATION=0
-export HPCORCH_INDEX HPCORCH_JOB
+export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 
 # What every task does: private files, one exit record, messages, waiting with a deadline.
 # Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_SCHEDULER
@@ -128,6 +129,8 @@ hpcorch_publish() {
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
 hpcorch_begin() {
   local mine=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX
+  # Our own files are private; the user's program gets its mask back.
+  HPCORCH_UMASK=$(umask)
   umask 077
   exec 8>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
@@ -147,9 +150,10 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((HPCORCH_INDEX == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"scheduler":"%s","job":"%s","token":"%s"}' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_SCHEDULER" \
-        "$HPCORCH_JOB" "$HPCORCH_TOKEN"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
+        "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
   fi
   hpcorch_publish "$mine.started" "$HPCORCH_JOB"
@@ -178,6 +182,12 @@ hpcorch_await() {
   wait "$1" || REPLY=$?
 }
 
+# hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
+hpcorch_exec() {
+  umask "$HPCORCH_UMASK"
+  exec "$@"
+}
+
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
 hpcorch_node_dir() {
   HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
@@ -204,14 +214,37 @@ hpcorch_finish() {
 
 # Addresses and ports of this node, and short questions to a server.
 
-# hpcorch_interface_ip NAME: the IPv4 address of that interface, in REPLY.
+# hpcorch_interface_ip NAME: the IPv4 address of that interface, in REPLY. `auto` is the fastest
+# network that the node is known to have, else the address that goes with its name.
 hpcorch_interface_ip() {
-  if [[ $1 == lo ]]; then
-    REPLY=127.0.0.1
-    return 0
-  fi
-  local words=()
+  local words=() name
+  case $1 in
+    lo)
+      REPLY=127.0.0.1
+      return 0
+      ;;
+    auto)
+      for name in hsn0 ib0 ipogif0; do
+        if [[ -e /sys/class/net/$name ]] && hpcorch_interface_ip "$name"; then return 0; fi
+      done
+      hpcorch_own_ip
+      return
+      ;;
+  esac
   read -r -a words < <(ip -o -4 addr show dev "$1" scope global 2>/dev/null) || return 1
+  REPLY=${words[3]%%/*}
+}
+
+# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY.
+hpcorch_own_ip() {
+  local words=() name
+  for name in "${SLURMD_NODENAME-}" "$(uname -n)"; do
+    [[ -n $name ]] || continue
+    read -r -a words < <(getent ahostsv4 "$name") || continue
+    REPLY=${words[0]}
+    if [[ $REPLY != 127.* ]]; then return 0; fi
+  done
+  read -r -a words < <(ip -o -4 addr show scope global 2>/dev/null) || return 1
   REPLY=${words[3]%%/*}
 }
 
@@ -239,7 +272,7 @@ hpcorch_connect() {
 # hpcorch_query COMMAND...: the reply of a connected server to an inline command, in REPLY.
 hpcorch_query() {
   local line size
-  printf '%s\r\n' "$*" >&"$HPCORCH_CONNECTION" 2>/dev/null || return 1
+  { printf '%s\r\n' "$*" >&"$HPCORCH_CONNECTION"; } 2>/dev/null || return 1
   IFS= read -r -t 5 -u "$HPCORCH_CONNECTION" line || return 1
   line=${line%$'\r'}
   case $line in
@@ -265,10 +298,11 @@ hpcorch_ask() {
   local code=0
   HPCORCH_CONNECTION=""
   if [[ $HPCORCH_DATA_TLS == 1 ]]; then
-    REPLY=$(REDISCLI_AUTH=$HPCORCH_ADMIN_PASSWORD "$HPCORCH_CLI" -h "$1" -p "$2" \
-      --user hpcorch --no-auth-warning --tls --cacert "$HPCORCH_RUN_DIR/tls/ca.crt" \
-      --cert "$HPCORCH_RUN_DIR/tls/node.crt" --key "$HPCORCH_RUN_DIR/tls/node.key" \
-      "${@:3}" 2>/dev/null)
+    # The password goes through a pipe: others of this user could read an environment.
+    REPLY=$(printf 'AUTH hpcorch %s\n%s\n' "$HPCORCH_ADMIN_PASSWORD" "${*:3}" |
+      "$HPCORCH_CLI" -h "$1" -p "$2" --tls --cacert "$HPCORCH_RUN_DIR/tls/ca.crt" \
+        --cert "$HPCORCH_RUN_DIR/tls/node.crt" --key "$HPCORCH_RUN_DIR/tls/node.key" 2>/dev/null)
+    [[ $REPLY == OK* ]]
     return
   fi
   # A server that goes away must not end this script with SIGPIPE.
@@ -414,6 +448,8 @@ hpcorch_write_conf() {
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
       printf 'cluster-enabled yes\ncluster-config-file nodes.conf\n'
       printf 'cluster-announce-ip %s\n' "${HPCORCH_IPS[0]}"
+    else
+      printf 'cluster-enabled no\n'
     fi
     for module in ${HPCORCH_MODULES[@]+"${HPCORCH_MODULES[@]}"}; do
       hpcorch_conf_word "$module"
@@ -547,8 +583,9 @@ hpcorch_await_all() {
       for (( ; index < HPCORCH_SHARDS; index++)); do
         hpcorch_has_published "$index" "$suffix" || missing+=("$index")
       done
-      hpcorch_fail "these shards were not ${suffix#.} within $HPCORCH_DEADLINE_SECONDS s:" \
-        "${missing[*]}"
+      if [[ $suffix == .json ]]; then suffix="did not start"; else suffix="did not get ready"; fi
+      hpcorch_fail "${#missing[@]} of $HPCORCH_SHARDS shards $suffix within" \
+        "$HPCORCH_DEADLINE_SECONDS s: ${missing[*]}"
     fi
     hpcorch_pause
   done

@@ -1,14 +1,15 @@
 #!/bin/bash
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
-# to submit it by hand: bash /scratch/exp/app/job.sh
-# sha256 of what follows: 226169075fb44cb78eabdf475008d1c2887efd64758705d2337c2f3718365790
+# to submit it by hand: bash THIS_FILE
+# sha256 of what follows: 76df9781fd294750c628f276feeb74fa1e1386a8601e75fde8f7ed6595446581
 set -euo pipefail
 
 HPCORCH_KIND=model
 HPCORCH_NAME=app
 HPCORCH_RUN_DIR=/scratch/exp/app
 HPCORCH_ELEMENTS=1
+HPCORCH_GANG=false
 HPCORCH_SCHEDULER=local
 
 # The array engine of the local scheduler: starts every task of the script, waits, keeps records.
@@ -23,6 +24,7 @@ hpcorch_record_death() {
   if [[ -e $file ]] && grep -qF "\"job\":\"$$\"" -- "$file"; then return 0; fi
   printf '{"index":%d,"job":"%d","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
     "$1" "$$" "$2" "the task died without a record, exit code $2" >"$file.tmp"
+  chmod 600 -- "$file.tmp"
   mv -f -- "$file.tmp" "$file"
 }
 
@@ -42,8 +44,7 @@ hpcorch_sweep() {
 hpcorch_supervise() {
   local index code worst=0
   HPCORCH_TASKS=()
-  umask 077
-  mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+  (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   trap hpcorch_forward TERM INT HUP
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
     bash "$1" --element "$index" "$$" "$2" </dev/null &
@@ -75,7 +76,7 @@ HPCORCH_INDEX=$2
 HPCORCH_JOB=$3
 HPCORCH_TOKEN=$4
 HPCORCH_GENERATION=0
-export HPCORCH_INDEX HPCORCH_JOB
+export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 
 # What every task does: private files, one exit record, messages, waiting with a deadline.
 # Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_SCHEDULER
@@ -128,6 +129,8 @@ hpcorch_publish() {
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
 hpcorch_begin() {
   local mine=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX
+  # Our own files are private; the user's program gets its mask back.
+  HPCORCH_UMASK=$(umask)
   umask 077
   exec 8>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
@@ -147,9 +150,10 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((HPCORCH_INDEX == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"scheduler":"%s","job":"%s","token":"%s"}' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_SCHEDULER" \
-        "$HPCORCH_JOB" "$HPCORCH_TOKEN"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
+        "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
   fi
   hpcorch_publish "$mine.started" "$HPCORCH_JOB"
@@ -176,6 +180,12 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
+}
+
+# hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
+hpcorch_exec() {
+  umask "$HPCORCH_UMASK"
+  exec "$@"
 }
 
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
@@ -220,7 +230,7 @@ hpcorch_database_ended() {
   local file
   for file in "$1"/exit/*; do
     [[ $file != *.tmp && -e $file ]] || continue
-    hpcorch_json_field "$file" reason || REPLY="no reason given"
+    hpcorch_json_field "$file" reason && [[ -n $REPLY ]] || REPLY="it was stopped"
     return 0
   done
   return 1
@@ -256,7 +266,7 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
+  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
     ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"

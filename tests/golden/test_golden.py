@@ -12,10 +12,11 @@ import pytest
 
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
-from hpcorch.describe.settings import RunSettings
-from hpcorch.plan import DatabaseUse, Job, plan_database, suffix
-from hpcorch.sites import Site
-from tests.helpers import TOKEN, fake_machine, model_job, render, tool
+from hpcorch.describe.settings import BatchSettings, RunSettings
+from hpcorch.plan import DatabaseUse, Job, suffix
+from hpcorch.render import Script
+from tests.helpers import TOKEN, database_job, fake_machine, model_job, tool
+from tests.helpers import render as render_for
 
 HERE = Path(__file__).parent
 # SC2317 and SC2329 are wrong about functions that only traps call; SC2016 is about arguments of
@@ -24,16 +25,19 @@ ALLOWED = "SC2317,SC2329,SC2016"
 UGLY = ("", "two words", "it's", '"quoted"', "$(id) `id` $HOME", "-n", "back\\slash", "a\nb", "ü目")
 
 
-def database(*, tls: bool = True, flavour="redis", conf: str = "", settings=None, **facts) -> Job:
+def database(
+    *, tls=True, flavour="redis", conf="", settings=None, scheduler="local", **facts
+) -> Job:
     described = Orchestrator(port=6379, **facts)
     for key, value in (settings or {}).items():
         described.set_db_conf(key, value)
-    where = f"/scratch/exp/{described.name}"
     machine = fake_machine(flavour, tls=tls, conf=conf)
-    return plan_database(described, machine, Site(), where, TOKEN, f"bash {where}/job.sh")
+    return database_job(described, f"/scratch/exp/{described.name}", machine, scheduler)
 
 
-def model(name: str, settings: RunSettings, *uses: str, prepare=None) -> Job:
+def model(
+    name: str, settings: RunSettings, *uses: str, prepare=None, scheduler: str = "local"
+) -> Job:
     described = Model(name, settings)
     if prepare is not None:
         prepare(described)
@@ -43,7 +47,20 @@ def model(name: str, settings: RunSettings, *uses: str, prepare=None) -> Job:
         "/opt/app/program",
         databases=tuple(DatabaseUse(f"/scratch/exp/{use}", suffix(use)) for use in uses),
         machine=fake_machine(),
+        scheduler=scheduler,
     )
+
+
+def on_slurm() -> BatchSettings:
+    return BatchSettings(time="12:00:00", queue="debug", account="a1", batch_args={"qos": "x y"})
+
+
+def many() -> RunSettings:
+    settings = RunSettings("program", ["in put"], run_args={"mpi": "pmix"})
+    settings.set_nodes(2)
+    settings.set_tasks_per_node(4)
+    settings.set_cpus_per_task(2)
+    return settings
 
 
 CASES: dict[str, Callable[[], Job]] = {
@@ -82,10 +99,26 @@ CASES: dict[str, Callable[[], Job]] = {
             ifname="ib0",
         ),
     ),
+    "slurm-database-array": lambda: database(
+        scheduler="slurm", db_nodes=3, batch_settings=on_slurm()
+    ),
+    "slurm-database-gang": lambda: database(scheduler="slurm", db_nodes=3, layout="gang"),
+    "slurm-model": lambda: model("app", many(), "orchestrator", scheduler="slurm"),
+    "slurm-steps-database": lambda: database(scheduler="slurm-steps", db_nodes=3),
+    "slurm-steps-model": lambda: model("app", many(), scheduler="slurm-steps"),
     "model-ugly": lambda: model(
         "app", RunSettings("program", list(UGLY), env_vars={"A B-c": "x\ny", "N": 1.5, "E": ""})
     ),
 }
+
+
+def scheduler_of(case: str) -> str:
+    names = ("slurm-steps", "slurm")
+    return next((name for name in names if case.startswith(name + "-")), "local")
+
+
+def render(case: str) -> Script:
+    return render_for(CASES[case](), scheduler_of(case))
 
 
 def launched() -> RunSettings:
@@ -96,7 +129,7 @@ def launched() -> RunSettings:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_script_is_what_it_was(case, request):
-    text = render(CASES[case]()).text
+    text = render(case).text
     file = HERE / f"{case}.sh"
     if request.config.getoption("--update-golden"):
         file.write_text(text, encoding="utf-8")
@@ -125,36 +158,38 @@ def test_bash_and_shellcheck_accept_a_script(case):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_header_holds_the_hash_of_what_follows(case):
-    script = render(CASES[case]())
+    script = render(case)
     head, mark, rest = script.text.partition("# sha256 of what follows: ")
     digest, _, body = rest.partition("\n")
     assert mark
     assert digest == script.sha256 == hashlib.sha256(body.encode()).hexdigest()
     assert head.startswith("#!/bin/bash\n")
-    assert f"bash /scratch/exp/{CASES[case]().name}/job.sh" in head
-    assert "from local/" in head
+    command = "sbatch" if scheduler_of(case) == "slurm" else "bash"
+    assert f"# to submit it by hand: {command} THIS_FILE\n" in head
+    assert f"from {scheduler_of(case)}/" in head
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_rendering_twice_gives_the_same_bytes(case):
-    assert render(CASES[case]()) == render(CASES[case]())
+    assert render(case) == render(case)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_script_holds_no_secret(case):
     """A password has 64 hex digits; only the hash of the script and node ids look similar."""
     job = CASES[case]()
-    script = render(job)
+    script = render(case)
     known = {script.sha256, *getattr(job, "node_ids", ())}
     assert set(re.findall(r"\b[0-9a-f]{24,}\b", script.text)) <= known
     assert not re.search(r"password=[0-9A-Za-z]", script.text)
     assert not re.search(r"(?i)\b(requirepass|masterauth) ", script.text)
-    assert TOKEN not in script.text
+    # A batch job is found by its token again, so that one stands there; it opens nothing.
+    assert (TOKEN in script.text) == (scheduler_of(case) == "slurm")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_script_has_no_traces_of_templates(case):
-    text = render(CASES[case]()).text
+    text = render(case).text
     assert "{%" not in text
     assert "# shellcheck shell" not in text
     assert re.search(r"\{\{|\}\}[^\"]", text) is None

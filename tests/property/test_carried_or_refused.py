@@ -17,7 +17,7 @@ from hpcorch import Experiment, Model, Orchestrator, RunSettings
 from hpcorch.errors import HpcorchError, InputError, RenderError
 from hpcorch.render import FILTERS
 from hpcorch.rundir import write_whole
-from tests.helpers import TOKEN, fake_machine, model_job, render
+from tests.helpers import TOKEN, database_job, model_job, render
 
 # Writes its arguments and variables as the bytes that the kernel gave it.
 ECHO = """
@@ -149,10 +149,7 @@ def test_a_server_setting_stays_one_directive(value):
 
 
 def _planned(described: Orchestrator):
-    from hpcorch.plan import plan_database
-    from hpcorch.sites import Site
-
-    return plan_database(described, fake_machine(), Site(), "/tmp/x", TOKEN, "bash job.sh")
+    return database_job(described)
 
 
 BAD = st.one_of(

@@ -42,7 +42,7 @@ WRONG_VALUES = [
     (Orchestrator, "path", "a\nb", "a path that is not empty and has no control characters"),
     (RunSettings, "exe", "a=b", "a path without '='"),
     (RunSettings, "exe", "", "a path that is not empty and has no control characters"),
-    (RunSettings, "run_command", "srun2", "one of auto, none, mpirun, mpiexec"),
+    (RunSettings, "run_command", "srun2", "one of auto, none, srun, mpirun, mpiexec"),
     (model, "name", "-m", NAMES),
     (model, "name", "a" * 65, NAMES),
     (tcp, "port", 80, "a whole number from 1024 to 65535"),
@@ -243,7 +243,7 @@ def test_only_databases_and_models_can_be_started(exp):
 
 
 def test_an_unknown_launcher_is_refused_with_the_known_ones(exp_dir):
-    with pytest.raises(InputError, match="launcher is 'lsf': it must be auto or one of local"):
+    with pytest.raises(InputError, match="launcher is 'lsf': it must be auto or one of slurm"):
         Experiment("lab", exp_path=exp_dir, launcher="lsf")
     with pytest.raises(InputTypeError, match="launcher is None"):
         Experiment("lab", exp_path=exp_dir, launcher=None)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from hpcorch.schedulers.base import Command, JobId, JobRef, Result, Submittable,
 from hpcorch.schedulers.local import LocalScheduler
 from tests.helpers import TOKEN, command_line, is_alive, kill, model_job, processes, render, until
 
-SCHEDULER = schedulers.create("local", templates_dir())
+SCHEDULER = schedulers.create("local", templates_dir(), {})
 JOB = JobRef(JobId("7"), "tok", 2)
 
 
@@ -71,9 +71,9 @@ def test_a_failed_query_is_an_error_and_no_empty_queue():
 
 
 def test_an_unknown_scheduler_is_refused_with_the_known_ones():
-    assert schedulers.names()[0] == "local"
-    with pytest.raises(InputError, match="launcher is 'x': it must be auto or one of local"):
-        schedulers.create("x", templates_dir())
+    assert set(schedulers.names()) >= {"slurm", "slurm-steps", "local"}
+    with pytest.raises(InputError, match="launcher is 'x': it must be auto or one of slurm"):
+        schedulers.create("x", templates_dir(), {})
 
 
 class Lab:
@@ -82,7 +82,7 @@ class Lab:
     def __init__(self, where: Path, code: str, token: str = TOKEN) -> None:
         self.where = where
         model = Model("m", RunSettings("bash", ["-c", code, "_", str(where / "mark")]))
-        script = render(model_job(model, where, "/bin/bash", token)).text
+        script = render(model_job(model, where, "/bin/bash")).text
         (where / "logs").mkdir(parents=True)
         write_whole(where / "job.sh", script, 0o700)
         request = Submittable("m", token, str(where / "job.sh"), str(where / "logs/job.log"), 1)

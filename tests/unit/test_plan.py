@@ -6,18 +6,16 @@ import pytest
 
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
-from hpcorch.describe.settings import RunSettings
-from hpcorch.errors import InputError, SecurityError
-from hpcorch.plan import DatabaseUse, launch_words, local_by_hand, plan_database, suffix
+from hpcorch.describe.settings import BatchSettings, RunSettings
+from hpcorch.errors import InputError, LimitError, SecurityError
+from hpcorch.plan import DatabaseUse, check_limits, suffix
+from hpcorch.schedulers.base import Limits, QueueLimits, Resources
 from hpcorch.sites import Site
-from tests.helpers import TOKEN, fake_machine, model_job
+from tests.helpers import database_job, fake_machine, model_job
 
 
 def planned(machine=None, site=None, **facts):
-    described = Orchestrator(**facts)
-    return plan_database(
-        described, machine or fake_machine(), site or Site(), "/x/db", TOKEN, "bash job.sh"
-    )
+    return database_job(Orchestrator(**facts), machine=machine, site=site)
 
 
 def directives(plan) -> dict[str, tuple[str, ...]]:
@@ -108,7 +106,7 @@ def test_settings_of_the_user_come_after_defaults_and_before_ours():
     described = Orchestrator(maxmemory="1gb")
     for key, value in (("maxclients", "7"), ("daemonize", "yes"), ("maxmemory", "2gb")):
         described.set_db_conf(key, value)
-    job = plan_database(described, fake_machine(), Site(), "/x", TOKEN, "")
+    job = database_job(described)
     found = directives(job.server)
     assert found["maxclients"] == ("7",)
     assert found["maxmemory"] == ("2gb",)
@@ -130,22 +128,58 @@ def test_launch_commands_take_tasks_and_options():
     settings = RunSettings("p", run_command="mpirun", run_args={"x": None, "map-by": "node"})
     settings.set_nodes(1)
     settings.set_tasks_per_node(4)
-    words = launch_words("m", settings, "/p", "local")
-    assert words == ("mpirun", "-n", "4", "-x", "--map-by", "node", "/p")
-    assert launch_words("m", RunSettings("p"), "/p", "local") == ("/p",)
+    assert words(settings) == ("mpirun", "-n", "4", "-x", "--map-by", "node", "/p")
+    assert words(RunSettings("p")) == ("/p",)
+
+
+def words(settings: RunSettings, scheduler: str = "local") -> tuple[str, ...]:
+    return model_job(Model("m", settings), "/r", "/p", scheduler=scheduler).program
+
+
+def test_slurm_launches_many_processes_with_explicit_resources():
+    settings = RunSettings("p", run_args={"mpi": "pmix", "x": "1"})
+    settings.set_nodes(2)
+    settings.set_tasks_per_node(4)
+    settings.set_cpus_per_task(3)
+    expected = ("srun", "--nodes=2", "--ntasks=8", "--cpus-per-task=3", "--mpi=pmix", "-x", "1")
+    assert words(settings, "slurm") == (*expected, "/p")
+    assert words(RunSettings("p"), "slurm") == ("/p",)
+    with pytest.raises(InputError, match="run_command of m is 'srun': only Slurm has it"):
+        words(RunSettings("p", run_command="srun"))
+
+
+def test_what_only_a_batch_system_can_honour_is_refused_elsewhere():
+    batch = BatchSettings(time="01:00:00")
+    with pytest.raises(InputError, match="time of orchestrator is '01:00:00': the launcher local"):
+        planned(batch_settings=batch)
+    job = database_job(Orchestrator(batch_settings=batch), scheduler="slurm")
+    assert "--time=01:00:00" in job.directives
+
+
+def test_limits_name_what_is_too_large():
+    limits = Limits(4, {"short": QueueLimits(2, 300)}, "short")
+    check_limits(Resources("db", "t", elements=4, nodes=2, walltime="00:05:00"), limits)
+    for wanted, words in (
+        (Resources("db", "t", elements=5), "db has 5 tasks: this cluster's arrays have at most 4"),
+        (Resources("db", "t", queue="x"), "queue of db is 'x': this cluster has short"),
+        (Resources("db", "t", nodes=3), "db needs 3 nodes: the queue short has 2"),
+        (Resources("db", "t", walltime="00:05:01"), "the queue short allows 5 minutes"),
+    ):
+        with pytest.raises(LimitError, match=words):
+            check_limits(wanted, limits)
 
 
 def test_what_no_launch_command_can_do_is_refused():
     many = RunSettings("p")
     many.set_tasks(2)
     with pytest.raises(InputError, match="tasks of m is 2"):
-        launch_words("m", many, "/p", "local")
+        words(many)
     with pytest.raises(InputError, match="run_args of m is"):
-        launch_words("m", RunSettings("p", run_args={"x": 1}), "/p", "local")
+        words(RunSettings("p", run_args={"x": 1}))
     far = RunSettings("p", run_command="mpirun")
     far.set_nodes(2)
-    with pytest.raises(InputError, match="nodes of m is 2: the local launcher has 1 node"):
-        launch_words("m", far, "/p", "local")
+    with pytest.raises(InputError, match="nodes of m is 2: this launcher has 1 node"):
+        words(far)
 
 
 def test_a_colocated_database_must_not_hide_another_one():
@@ -172,7 +206,3 @@ def test_the_socket_s_mode_is_octal():
     colocation = model_job(model, "/r", "/p", machine=fake_machine()).colocation
     assert colocation is not None
     assert colocation.socket_mode == "750"
-
-
-def test_the_command_for_doing_it_by_hand_is_one_that_a_shell_takes():
-    assert local_by_hand("/a b/job.sh") == "bash '/a b/job.sh'"
