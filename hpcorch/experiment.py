@@ -20,7 +20,7 @@ from hpcorch.describe import check
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
-from hpcorch.errors import InputError, RunNotFound, StartFailed
+from hpcorch.errors import HpcorchError, InputError, RunNotFound, StartFailed
 from hpcorch.log import get_logger
 from hpcorch.plan import DatabaseUse, suffix
 from hpcorch.roster import Entity, Roster
@@ -190,21 +190,22 @@ class Experiment:
 
         `block` waits for the programs to end. `wait=False` submits everything at once: programs
         then wait for their databases themselves, and block is without effect. `summary` logs the
-        table before returning. `kill_on_interrupt` stops what this call started on Ctrl-C.
+        table before returning. `kill_on_interrupt` stops what this call started on Ctrl-C; when
+        something cannot be started, what this call started before is stopped in any case.
         All input is checked before anything starts. Raises InputError, SecurityError,
         ServerNotFound, SchedulerError, or StartFailed with the cause.
         """
         chosen = self._roster.checked(entities)
         self._refuse_if_running(self._submitted(chosen))
-        rundir.make_private(Path(self.exp_path))
         built = self._build(chosen)
+        rundir.make_private(Path(self.exp_path))
         self._builder.check_limits([item for _, item in built])
         for entity, item in built:
             for warning in item.job.warnings:
                 self._log.warning(warning)
             rundir.make_private(self._roster.directory(entity))
         begun: list[Run] = []
-        with self._stopping_on_interrupt(begun, kill_on_interrupt):
+        with self._all_or_nothing(begun, kill_on_interrupt):
             self._start_databases(built, begun, wait)
             programs = [self._submit(item) for entity, item in built if isinstance(entity, Model)]
             begun += programs
@@ -216,15 +217,16 @@ class Experiment:
     def _start_databases(
         self, built: Sequence[tuple[Entity, Built]], begun: list[Run], wait: bool
     ) -> None:
-        started: list[tuple[Orchestrator, Run]] = []
+        started: list[tuple[Orchestrator, Run, Database]] = []
         for entity, item in built:
             if isinstance(entity, Orchestrator):
                 run = self._submit(item)
                 begun.append(run)
-                started.append((entity, run))
-                entity.attach(Database(Path(run.directory), run.job.job if run.job else None))
-        for entity, run in started if wait else ():
-            self._await_database(entity, run, [other for _, other in started])
+                database = Database(Path(run.directory), run.job.job if run.job else None)
+                entity.attach(database)
+                started.append((entity, run, database))
+        for entity, run, database in started if wait else ():
+            self._await_database(entity, run, database)
 
     def _submit(self, built: Built) -> Run:
         with self._journal.lock():
@@ -237,15 +239,12 @@ class Experiment:
         # The journal knows when it was submitted; this process would read another clock.
         return next(item for item in self._journal.runs() if item.token == run.token)
 
-    def _await_database(self, entity: Orchestrator, run: Run, all_started: Sequence[Run]) -> None:
-        assert run.job is not None
-        database = Database(Path(run.directory), run.job.job)
+    def _await_database(self, entity: Orchestrator, run: Run, database: Database) -> None:
         began = time.monotonic()
         while not database.is_published():
             shot = self._tracker.snapshot([run])[0]
             # One shard that has ended is enough: the others may be queued for hours.
             if any(task.state.terminal for task in shot.tasks):
-                stop_runs(all_started, self._scheduler, self._journal)
                 raise StartFailed(
                     f"database {entity.name} did not start: {report.why(shot)}",
                     f"its logs are in {Path(run.directory) / 'logs'}",
@@ -354,14 +353,25 @@ class Experiment:
         return report_changes
 
     @contextmanager
-    def _stopping_on_interrupt(self, begun: list[Run], wanted: bool) -> Iterator[None]:
+    def _all_or_nothing(self, begun: list[Run], kill_on_interrupt: bool) -> Iterator[None]:
+        """Stop what one call of start has begun when the rest of it cannot be."""
         try:
             yield
-        except KeyboardInterrupt:
-            if wanted:
-                self._log.warning("interrupted: stopping what was started")
-                stop_runs(begun, self._scheduler, self._journal)
+        except HpcorchError:
+            self._give_up(begun)
             raise
+        except KeyboardInterrupt:
+            if kill_on_interrupt:
+                self._log.warning("interrupted: stopping what was started")
+                self._give_up(begun)
+            raise
+
+    def _give_up(self, begun: Sequence[Run]) -> None:
+        stop_runs(begun, self._scheduler, self._journal)
+        names = {run.entity for run in begun}
+        for entity in self._roster:
+            if isinstance(entity, Orchestrator) and entity.name in names:
+                entity.attach(None)
 
 
 def _ignore(_: Sequence[RunSnapshot]) -> None:

@@ -242,7 +242,7 @@ class Journal:
         runs: dict[str, Run] = {}
         try:
             lines = self._path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise InputError(f"{self._path} cannot be read: {error.strerror}") from error

@@ -217,11 +217,9 @@ class SlurmScheduler:
                 continue
             current = state(native)
             status = TaskStatus(current, native, exit_code(code) if current.terminal else None)
-            if indices is not None and len(indices) == 1:
-                own[ref.id, indices[0]] = status
-            else:
-                numbers = range(ref.elements) if indices is None else indices
-                folded.update({(ref.id, number): status for number in numbers})
+            numbers = range(ref.elements) if indices is None else indices
+            tasks = folded if indices is None or "[" in label else own
+            tasks.update({(ref.id, number): status for number in numbers})
         # The line of those that never started still counts some that did.
         return {**folded, **own}
 

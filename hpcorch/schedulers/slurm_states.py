@@ -51,7 +51,7 @@ _TASK_ID = re.compile(
     re.ASCII,
 )
 # Steps, and components other than the first one, which runs the batch script.
-_PART = re.compile(r"\.|\+0*[1-9]")
+_PART = re.compile(r"\.\w|\+0*[1-9]")
 _SPAN = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?", re.ASCII)
 _CLOCK = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?", re.ASCII)
 _EXIT = re.compile(r"(\d+):(\d+)", re.ASCII)

@@ -140,8 +140,8 @@ def test_no_secret_shows_in_any_command_line_or_environment(exp, tmp_path, secur
 
 def test_every_start_has_a_password_of_its_own(exp):
     found = set()
+    database = exp.create_database(port=free_port())
     for _ in range(2):
-        database = exp._entities.get("orchestrator") or exp.create_database(port=free_port())
         exp.start(database)
         found.add(read_credentials(directory(exp, database) / "credentials").password)
         exp.stop(database)
