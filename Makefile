@@ -11,7 +11,7 @@ FOR_USE := $(VENV)/.installed-for-use
 FOR_TESTS := $(VENV)/.installed-for-tests
 
 .NOTPARALLEL:
-.PHONY: help demo test bench lint golden clean prepare
+.PHONY: help demo test bench cluster lint golden clean prepare
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -23,7 +23,10 @@ test: prepare lint ## set up what tests need, then run every check and every tes
 	$(BIN)/pytest
 
 bench: prepare $(FOR_TESTS) ## measure speed; prints ratios
-	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python -m tests.bench.$$(basename $$script .py); done
+
+cluster: prepare $(FOR_TESTS) ## bring up a Slurm cluster of four nodes on this machine to play with
+	$(BIN)/python -m tests.testbed up
 
 lint: $(FOR_TESTS) ## ruff, mypy, import-linter and shellcheck
 	$(BIN)/ruff check

@@ -206,20 +206,27 @@ class Tracker:
         return True
 
     def _ask(self, refs: Sequence[JobRef]) -> QueueReport | None:
-        """Ask the queue, and the accounting about what left it; None when there is no answer."""
+        """Ask the queue, and the accounting about what left it; None if the queue is silent."""
         try:
             result = shell.run(self._scheduler.queue_command(refs))
             report = dict(self._scheduler.parse_queue(result, refs))
-            missing = [ref for ref in refs if self._has_missing(ref, report)]
-            command = self._scheduler.history_command(missing) if missing else None
-            if command is not None:
-                past = self._scheduler.parse_history(shell.run(command), missing)
-                report = {**past, **report}
         except SchedulerError as error:
             self._failure = error.message
             return None
         self._failure = ""
-        return report
+        missing = [ref for ref in refs if self._has_missing(ref, report)]
+        return {**self._ask_history(missing), **report} if missing else report
+
+    def _ask_history(self, refs: Sequence[JobRef]) -> QueueReport:
+        """Ask the accounting; without it the queue and the records still tell most."""
+        command = self._scheduler.history_command(refs)
+        if command is None:
+            return {}
+        try:
+            return self._scheduler.parse_history(shell.run(command), refs)
+        except SchedulerError as error:
+            self._failure = error.message
+            return {}
 
     def _has_missing(self, ref: JobRef, report: QueueReport) -> bool:
         tasks = (index for index in range(ref.elements) if (ref.id, index) not in report)

@@ -12,6 +12,14 @@ needed=(
     taskset:util-linux
     ip:iproute2
     git:git
+    slurmctld:slurmctld
+    slurmd:slurmd
+    sbatch:slurm-client
+    munged:munge
+    nsenter:util-linux
+    slurmdbd:slurmdbd
+    mariadbd:mariadb-server-core
+    my_print_defaults:mariadb-client-core
 )
 
 # Ordinary users often lack these folders in PATH, but their programs are there.
@@ -22,6 +30,8 @@ missing_packages() {
     for entry in "${needed[@]}"; do
         command -v "${entry%%:*}" >/dev/null || echo "${entry##*:}"
     done | sort -u
+    # A plugin of slurmdbd is no program.
+    compgen -G '/usr/lib/*/slurm-wlm/accounting_storage_mysql.so' >/dev/null || echo slurm-wlm-mysql-plugin
 }
 
 may_install() {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import measure
+import functools
+from collections.abc import Callable
 
 from hpcorch.schedulers.base import JobId, JobRef, Result
 from hpcorch.schedulers.slurm import SlurmScheduler
+from tests.bench import measure
 
 SLURM = SlurmScheduler()
 ARRAYS = 10
@@ -28,6 +30,13 @@ def history(rows: int) -> Result:
     return Result(("sacct",), 0, "".join(lines), "")
 
 
+def parsing_seconds(
+    parse: Callable[[Result, list[JobRef]], object], answer: Result, asked: list[JobRef]
+) -> float:
+    """Return how long one answer takes."""
+    return measure.seconds(lambda: parse(answer, asked))
+
+
 def bench() -> None:
     """10,000 rows of each, against 1,000."""
     for program, answer, parse in (
@@ -36,8 +45,8 @@ def bench() -> None:
     ):
         many, few = ((answer(rows), jobs(rows)) for rows in (10_000, 1_000))
         large, small = measure.paired(
-            lambda parse=parse, many=many: measure.seconds(lambda: parse(*many)),
-            lambda parse=parse, few=few: measure.seconds(lambda: parse(*few)),
+            functools.partial(parsing_seconds, parse, *many),
+            functools.partial(parsing_seconds, parse, *few),
             rounds=15,
         )
         reference = f"1,000 rows {small * 1000:.2f} ms, ratio {large / small:.1f}"

@@ -6,6 +6,7 @@ the server's own floor for a cluster that may be written to is 2 s (CLUSTER_WRIT
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import statistics
@@ -15,12 +16,11 @@ import threading
 import time
 from pathlib import Path
 
-import measure
-
 from hpcorch.build import Builder, choose_scheduler
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.experiment import Experiment
 from hpcorch.sites import Site
+from tests.bench import measure
 
 SERVER_FLOOR = 2.0
 
@@ -32,7 +32,7 @@ def bench_imports() -> None:
         ("hpcorch --help", [sys.executable, "-m", "hpcorch", "--help"]),
     ):
         ours, bare = measure.paired(
-            lambda argv=argv: measure.command_seconds(argv),
+            functools.partial(measure.command_seconds, argv),
             lambda: measure.command_seconds([sys.executable, "-c", "pass"]),
             rounds=15,
         )

@@ -28,7 +28,7 @@ def result(out="", code=0, err=""):
 
 def test_the_builders_make_argument_lists():
     local = LocalScheduler("/t/tool")
-    asked = local.submit_command(Submittable("m", "tok", "/r/job.sh", "/r/log", 1))
+    asked = local.submit_command(Submittable("m", "tok", "/r/job.sh", "/r/log", is_array=False))
     assert asked.argv == ("bash", "/t/tool", "submit", "tok", "/r/job.sh", "/r/log")
     assert local.find_command("tok").argv[2:] == ("find", "tok")
     assert local.queue_command([JOB]).argv[2:] == ("queue", "7:tok")
@@ -85,7 +85,9 @@ class Lab:
         script = render(model_job(model, where, "/bin/bash")).text
         (where / "logs").mkdir(parents=True)
         write_whole(where / "job.sh", script, 0o700)
-        request = Submittable("m", token, str(where / "job.sh"), str(where / "logs/job.log"), 1)
+        request = Submittable(
+            "m", token, str(where / "job.sh"), str(where / "logs/job.log"), is_array=False
+        )
         answer = shell.run(SCHEDULER.submit_command(request))
         self.ref = JobRef(SCHEDULER.parse_submit(answer), token, 1)
         self.pid = int(self.ref.id.job)
