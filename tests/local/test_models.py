@@ -412,7 +412,7 @@ def test_two_entities_cannot_share_a_directory(exp, tmp_path):
     """Each would remove what the other is writing."""
     where = str(tmp_path / "shared")
     exp.create_model("a", exp.create_run_settings("true"), path=where)
-    with pytest.raises(InputError, match="path of b is .*shared: a of this experiment has it"):
+    with pytest.raises(InputError, match=r"path of b is .*shared: a of this experiment has it"):
         exp.create_model("b", exp.create_run_settings("true"), path=where)
 
 
