@@ -41,6 +41,8 @@ def stop(
     runs = [look_up(run, scheduler) for run in runs]
     shots = Tracker(scheduler).snapshot(runs)
     ending = [_marked(shot) for shot in shots if not shot.state.terminal]
+    if not ending:
+        return shots
     journal.stopping(ending)
     marked = {run.token: run for run in ending}
     runs = [marked.get(run.token, run) for run in runs]
