@@ -96,7 +96,10 @@ hpcorch_write_nodes() {
 
 # hpcorch_await_cluster PORT: waits until this shard sees the whole cluster in order.
 hpcorch_await_cluster() {
-  local deadline info
+  local deadline info pause
+  # Shards of one node share its CPUs: the more there are, the less often each of them asks.
+  pause=$((40 + 2 * HPCORCH_SHARDS))
+  pause=$((pause < 200 ? pause : 200))
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_DEADLINE_SECONDS * 100))
   while :; do
@@ -109,6 +112,6 @@ hpcorch_await_cluster() {
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the cluster did not form within" \
       "$HPCORCH_DEADLINE_SECONDS s; are the bus ports open between the nodes? ${info//[$'\r\n']/ }"
-    hpcorch_pause
+    hpcorch_pause "$pause"
   done
 }

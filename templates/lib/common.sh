@@ -21,9 +21,13 @@ hpcorch_fail() {
   exit 1
 }
 
-# hpcorch_pause [SECONDS]: lets a polling loop breathe without starting a process: descriptor 9 is a
-# pipe that never has anything to read.
-hpcorch_pause() { read -r -t "${1:-0.03}" -u 9 || true; }
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
+# is a pipe that never has anything to read.
+hpcorch_pause() {
+  local seconds
+  printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
+  read -r -t "$seconds" -u 9 || true
+}
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
 hpcorch_clock() {

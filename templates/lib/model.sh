@@ -32,7 +32,7 @@ hpcorch_use_database() {
     fi
     if ((!waited)); then hpcorch_say "waiting for the database in $directory"; fi
     waited=1
-    hpcorch_pause 0.1
+    hpcorch_pause 100
   done
   hpcorch_json_field "$directory/address.json" ssdb || hpcorch_fail "$directory/address.json is damaged"
   hpcorch_variable SSDB "$suffix" "$REPLY"

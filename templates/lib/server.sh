@@ -98,7 +98,7 @@ hpcorch_answers() {
 
 # hpcorch_await_answer PORT: returns 1 if the port was taken by somebody else meanwhile.
 hpcorch_await_answer() {
-  local deadline
+  local deadline pause=10
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until hpcorch_answers "$1"; do
@@ -109,7 +109,9 @@ hpcorch_await_answer() {
     fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the server did not answer within $HPCORCH_BOOT_SECONDS s"
-    hpcorch_pause 0.01
+    # A server answers within milliseconds, unless the node is busy: then asking is no help.
+    hpcorch_pause "$pause"
+    pause=$((pause < 160 ? pause * 2 : pause))
   done
 }
 

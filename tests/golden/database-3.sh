@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: befd8ec49c73e71b15bbbfc33811a9b8b5e8b239db93db7211ba0b24507d5f81
+# sha256 of what follows: b6bc0d4b13f05e5e271bc5c7b2fa3b9ed2f41b0b4ec54ae856ebc5720123696b
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -100,9 +100,13 @@ hpcorch_fail() {
   exit 1
 }
 
-# hpcorch_pause [SECONDS]: lets a polling loop breathe without starting a process: descriptor 9 is a
-# pipe that never has anything to read.
-hpcorch_pause() { read -r -t "${1:-0.03}" -u 9 || true; }
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
+# is a pipe that never has anything to read.
+hpcorch_pause() {
+  local seconds
+  printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
+  read -r -t "$seconds" -u 9 || true
+}
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
 hpcorch_clock() {
@@ -494,7 +498,7 @@ hpcorch_answers() {
 
 # hpcorch_await_answer PORT: returns 1 if the port was taken by somebody else meanwhile.
 hpcorch_await_answer() {
-  local deadline
+  local deadline pause=10
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until hpcorch_answers "$1"; do
@@ -505,7 +509,9 @@ hpcorch_await_answer() {
     fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the server did not answer within $HPCORCH_BOOT_SECONDS s"
-    hpcorch_pause 0.01
+    # A server answers within milliseconds, unless the node is busy: then asking is no help.
+    hpcorch_pause "$pause"
+    pause=$((pause < 160 ? pause * 2 : pause))
   done
 }
 
@@ -622,7 +628,10 @@ hpcorch_write_nodes() {
 
 # hpcorch_await_cluster PORT: waits until this shard sees the whole cluster in order.
 hpcorch_await_cluster() {
-  local deadline info
+  local deadline info pause
+  # Shards of one node share its CPUs: the more there are, the less often each of them asks.
+  pause=$((40 + 2 * HPCORCH_SHARDS))
+  pause=$((pause < 200 ? pause : 200))
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_DEADLINE_SECONDS * 100))
   while :; do
@@ -635,7 +644,7 @@ hpcorch_await_cluster() {
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the cluster did not form within" \
       "$HPCORCH_DEADLINE_SECONDS s; are the bus ports open between the nodes? ${info//[$'\r\n']/ }"
-    hpcorch_pause
+    hpcorch_pause "$pause"
   done
 }
 

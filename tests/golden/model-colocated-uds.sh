@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 6bf4ae52f7290d0a973f559fe8a6bed029d2eb7f8bcf4c5fa91e0dfd68ce3a33
+# sha256 of what follows: 57d1a85b23e859dc37e3338d8364a2273e59381368dc4670d7f26eeb48d9037d
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -100,9 +100,13 @@ hpcorch_fail() {
   exit 1
 }
 
-# hpcorch_pause [SECONDS]: lets a polling loop breathe without starting a process: descriptor 9 is a
-# pipe that never has anything to read.
-hpcorch_pause() { read -r -t "${1:-0.03}" -u 9 || true; }
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
+# is a pipe that never has anything to read.
+hpcorch_pause() {
+  local seconds
+  printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
+  read -r -t "$seconds" -u 9 || true
+}
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
 hpcorch_clock() {
@@ -494,7 +498,7 @@ hpcorch_answers() {
 
 # hpcorch_await_answer PORT: returns 1 if the port was taken by somebody else meanwhile.
 hpcorch_await_answer() {
-  local deadline
+  local deadline pause=10
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until hpcorch_answers "$1"; do
@@ -505,7 +509,9 @@ hpcorch_await_answer() {
     fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the server did not answer within $HPCORCH_BOOT_SECONDS s"
-    hpcorch_pause 0.01
+    # A server answers within milliseconds, unless the node is busy: then asking is no help.
+    hpcorch_pause "$pause"
+    pause=$((pause < 160 ? pause * 2 : pause))
   done
 }
 
@@ -687,7 +693,7 @@ hpcorch_use_database() {
     fi
     if ((!waited)); then hpcorch_say "waiting for the database in $directory"; fi
     waited=1
-    hpcorch_pause 0.1
+    hpcorch_pause 100
   done
   hpcorch_json_field "$directory/address.json" ssdb || hpcorch_fail "$directory/address.json is damaged"
   hpcorch_variable SSDB "$suffix" "$REPLY"

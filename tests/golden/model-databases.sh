@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 7ce756acb05637d5d6d90c8b6b1983b0aae0d9be6cf7a6c1b5f5f693c5d40945
+# sha256 of what follows: 7335663ddb210b7cb4c4c5dda95faf8f0ae90adc3da0e362bc0306c6834933b2
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -100,9 +100,13 @@ hpcorch_fail() {
   exit 1
 }
 
-# hpcorch_pause [SECONDS]: lets a polling loop breathe without starting a process: descriptor 9 is a
-# pipe that never has anything to read.
-hpcorch_pause() { read -r -t "${1:-0.03}" -u 9 || true; }
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
+# is a pipe that never has anything to read.
+hpcorch_pause() {
+  local seconds
+  printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
+  read -r -t "$seconds" -u 9 || true
+}
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
 hpcorch_clock() {
@@ -245,7 +249,7 @@ hpcorch_use_database() {
     fi
     if ((!waited)); then hpcorch_say "waiting for the database in $directory"; fi
     waited=1
-    hpcorch_pause 0.1
+    hpcorch_pause 100
   done
   hpcorch_json_field "$directory/address.json" ssdb || hpcorch_fail "$directory/address.json is damaged"
   hpcorch_variable SSDB "$suffix" "$REPLY"

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 9fc00c7442eea45741e6bd211f4bdcece3cc392c06a87ebca0af101acbcadc3c
+# sha256 of what follows: 117846d056956a53ba5590074dfe0f89583d0d6b189cbf6e4335f6ffbacb2aab
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -100,9 +100,13 @@ hpcorch_fail() {
   exit 1
 }
 
-# hpcorch_pause [SECONDS]: lets a polling loop breathe without starting a process: descriptor 9 is a
-# pipe that never has anything to read.
-hpcorch_pause() { read -r -t "${1:-0.03}" -u 9 || true; }
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
+# is a pipe that never has anything to read.
+hpcorch_pause() {
+  local seconds
+  printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
+  read -r -t "$seconds" -u 9 || true
+}
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
 hpcorch_clock() {
@@ -245,7 +249,7 @@ hpcorch_use_database() {
     fi
     if ((!waited)); then hpcorch_say "waiting for the database in $directory"; fi
     waited=1
-    hpcorch_pause 0.1
+    hpcorch_pause 100
   done
   hpcorch_json_field "$directory/address.json" ssdb || hpcorch_fail "$directory/address.json is damaged"
   hpcorch_variable SSDB "$suffix" "$REPLY"

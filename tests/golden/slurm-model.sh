@@ -7,7 +7,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 528fe89de0fa182265b02dbc4ef0ad67fe124de52ab8207d50c5f5f4bd7f3682
+# sha256 of what follows: 77ce953bd0699ca930aacacfd991901dc371d19b434d6ea97927c2c2cf5ddeac
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -45,9 +45,13 @@ hpcorch_fail() {
   exit 1
 }
 
-# hpcorch_pause [SECONDS]: lets a polling loop breathe without starting a process: descriptor 9 is a
-# pipe that never has anything to read.
-hpcorch_pause() { read -r -t "${1:-0.03}" -u 9 || true; }
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
+# is a pipe that never has anything to read.
+hpcorch_pause() {
+  local seconds
+  printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
+  read -r -t "$seconds" -u 9 || true
+}
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
 hpcorch_clock() {
@@ -190,7 +194,7 @@ hpcorch_use_database() {
     fi
     if ((!waited)); then hpcorch_say "waiting for the database in $directory"; fi
     waited=1
-    hpcorch_pause 0.1
+    hpcorch_pause 100
   done
   hpcorch_json_field "$directory/address.json" ssdb || hpcorch_fail "$directory/address.json is damaged"
   hpcorch_variable SSDB "$suffix" "$REPLY"
