@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # An administrative question to one shard; long enough for a busy one.
 _TIMEOUT_SECONDS = 5.0
+# A login node that may not reach compute nodes notices it after this long.
+_CONNECT_SECONDS = 2.0
 
 
 class Database:
@@ -87,7 +89,7 @@ class Database:
 
     def shut_down(self) -> None:
         """Ask every shard that answers to end; those that do not are left to the scheduler."""
-        from redis.exceptions import RedisError
+        from redis.exceptions import RedisError, TimeoutError
 
         if not self.is_published():
             return
@@ -95,6 +97,9 @@ class Database:
             try:
                 with self._admin(address) as server:
                     server.shutdown(nosave=True)
+            except TimeoutError:
+                # This host does not reach the nodes: the other shards would only take as long.
+                return
             except RedisError:
                 # It is gone, unreachable or refuses: cancelling the job comes next anyway.
                 continue
@@ -135,7 +140,7 @@ class Database:
             ssl_keyfile=_text(secrets.tls_key if secrets else None),
             ssl_check_hostname=False,
             socket_timeout=_TIMEOUT_SECONDS,
-            socket_connect_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_CONNECT_SECONDS,
             decode_responses=True,
             retry=Retry(NoBackoff(), 0),
         )

@@ -207,8 +207,11 @@ class Experiment:
         begun: list[Run] = []
         with self._all_or_nothing(begun, kill_on_interrupt):
             self._start_databases(built, begun, wait)
-            programs = [self._submit(item) for entity, item in built if isinstance(entity, Model)]
-            begun += programs
+            databases = len(begun)
+            for entity, item in built:
+                if isinstance(entity, Model):
+                    begun.append(self._submit(item))
+            programs = begun[databases:]
             if block and wait and programs:
                 wait_for(self._tracker, programs, self._report_changes())
         if summary:
