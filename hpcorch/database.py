@@ -89,7 +89,7 @@ class Database:
 
     def shut_down(self) -> None:
         """Ask every shard that answers to end; those that do not are left to the scheduler."""
-        from redis.exceptions import RedisError, TimeoutError
+        from redis import exceptions
 
         if not self.is_published():
             return
@@ -97,10 +97,10 @@ class Database:
             try:
                 with self._admin(address) as server:
                     server.shutdown(nosave=True)
-            except TimeoutError:
+            except exceptions.TimeoutError:
                 # This host does not reach the nodes: the other shards would only take as long.
                 return
-            except RedisError:
+            except exceptions.RedisError:
                 # It is gone, unreachable or refuses: cancelling the job comes next anyway.
                 continue
 
