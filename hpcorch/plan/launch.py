@@ -7,6 +7,14 @@ from hpcorch.errors import InputError
 from hpcorch.schedulers.base import Resources, Scheduler
 
 _WITH_SRUN = ("slurm", "slurm-steps")
+# The first process of a step writes down which one it is, then becomes the program.
+_NOTE_STEP = (
+    "bash",
+    "-c",
+    'if [[ $SLURM_PROCID == 0 ]]; then echo "$SLURM_JOB_ID.$SLURM_STEP_ID" >"$HPCORCH_STEP_FILE"; '
+    'fi; exec "$@"',
+    "hpcorch",
+)
 
 
 def launch_words(
@@ -25,7 +33,8 @@ def launch_words(
     if command == "srun":
         if scheduler.name not in _WITH_SRUN:
             raise InputError(f"run_command of {name} is 'srun': only Slurm has it")
-        return _srun(settings, resources, tasks)
+        note = _NOTE_STEP if scheduler.name == "slurm-steps" else ()
+        return (*_srun(settings, resources, tasks), *note)
     words = [command, "-n", str(tasks)]
     for key, value in settings.run_args.items():
         words.append(f"-{key}" if len(key) == 1 else f"--{key}")
