@@ -106,8 +106,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
-  # Bash may lose the code of a child that gets the same signal at the same moment.
-  if [[ $REPLY == 255 && -n $HPCORCH_SIGNAL ]]; then REPLY=143; fi
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.

@@ -148,7 +148,7 @@ def test_a_missing_interface_is_an_error_that_names_those_that_exist(lab):
     """
     error = lab.driver(code)["error"]
     assert re.search(
-        r"database orchestrator did not start: network interface ib7 has no IPv4 address on "
+        r"database orchestrator did not start: shard \d: network interface ib7 has no IPv4 address on "
         r"node\d; interfaces here: eth0 lo",
         error,
     )

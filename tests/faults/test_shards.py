@@ -42,7 +42,7 @@ def test_a_killed_server_fails_its_shard_and_the_address_is_taken_back(
     until(lambda: not lab.published(), "the address to be taken back")
     assert lab.states() == ["Running", "Failed", "Running"]
     said = lab.stop()
-    assert "orchestrator is Failed, exit code 137: the server ended with exit code 137" in said
+    assert "exit code 137: shard 1: the server ended with exit code 137" in said
     assert lab.states() == ["Cancelled", "Failed", "Cancelled"]
     lab.nothing_runs()
 

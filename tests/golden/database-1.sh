@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 27db35fadc9bfb594c0dd4a32bca451e2bc60e18ec587994c688125f88f251ef
+# sha256 of what follows: 35885770b84769264671d8418576fa3860c1ff452aba67aa1ae9c768565e4fa9
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -59,6 +59,7 @@ hpcorch_supervise() {
     done
     code=0
     wait "${HPCORCH_TASKS[index]}" || code=$?
+    if ((code < 0)); then code=143; fi
     hpcorch_record_death "$index" "$code"
     worst=$((code > worst ? code : worst))
   done
@@ -185,8 +186,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
-  # Bash may lose the code of a child that gets the same signal at the same moment.
-  if [[ $REPLY == 255 && -n $HPCORCH_SIGNAL ]]; then REPLY=143; fi
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.

@@ -2,7 +2,7 @@
 # database orchestrator, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 459c28a030f053d0d24014d300148a56ac30c5024bd120ab82b817777acf0449
+# sha256 of what follows: ec80db66cf051d4281261ae894dc691b69b2c03c3ac6f9bbf1764b492796f0a9
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -59,6 +59,7 @@ hpcorch_supervise() {
     done
     code=0
     wait "${HPCORCH_TASKS[index]}" || code=$?
+    if ((code < 0)); then code=143; fi
     hpcorch_record_death "$index" "$code"
     worst=$((code > worst ? code : worst))
   done
@@ -185,8 +186,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
-  # Bash may lose the code of a child that gets the same signal at the same moment.
-  if [[ $REPLY == 255 && -n $HPCORCH_SIGNAL ]]; then REPLY=143; fi
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.

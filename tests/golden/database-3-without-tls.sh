@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: a71b178f18e94f62c7976b0f012fa45ad3f1842b05f30a7d12c762ea8c3399fe
+# sha256 of what follows: 81a4226863fd5679d6fdb6909bb4f4940540b27a5a3e26b65eddb300d821c490
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -59,6 +59,7 @@ hpcorch_supervise() {
     done
     code=0
     wait "${HPCORCH_TASKS[index]}" || code=$?
+    if ((code < 0)); then code=143; fi
     hpcorch_record_death "$index" "$code"
     worst=$((code > worst ? code : worst))
   done
@@ -185,8 +186,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
-  # Bash may lose the code of a child that gets the same signal at the same moment.
-  if [[ $REPLY == 255 && -n $HPCORCH_SIGNAL ]]; then REPLY=143; fi
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.

@@ -2,7 +2,7 @@
 # database a-b.c, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: a07c48f5e88e73f19ecfdf48ce02cc5213edbfdcd95e78998f086ad7315fd39d
+# sha256 of what follows: ada7cbca5c72d7afa22da54f93d9b885758b33e36bf1f4faf03aaa48ad701ad3
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -59,6 +59,7 @@ hpcorch_supervise() {
     done
     code=0
     wait "${HPCORCH_TASKS[index]}" || code=$?
+    if ((code < 0)); then code=143; fi
     hpcorch_record_death "$index" "$code"
     worst=$((code > worst ? code : worst))
   done
@@ -185,8 +186,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
-  # Bash may lose the code of a child that gets the same signal at the same moment.
-  if [[ $REPLY == 255 && -n $HPCORCH_SIGNAL ]]; then REPLY=143; fi
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.

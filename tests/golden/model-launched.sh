@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: edf87ad388cf099dd55f77727e524c933330825588177a8a9e9c6db74df45bdb
+# sha256 of what follows: 6a9b7e37d40ab1457f485c40419a7cf41510f59eeb3e38c094e3e5265baca01d
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -59,6 +59,7 @@ hpcorch_supervise() {
     done
     code=0
     wait "${HPCORCH_TASKS[index]}" || code=$?
+    if ((code < 0)); then code=143; fi
     hpcorch_record_death "$index" "$code"
     worst=$((code > worst ? code : worst))
   done
@@ -185,8 +186,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
-  # Bash may lose the code of a child that gets the same signal at the same moment.
-  if [[ $REPLY == 255 && -n $HPCORCH_SIGNAL ]]; then REPLY=143; fi
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.

@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 7360faa78df2c65683c8fe713256ce78d8b955a0afc16d3d60f3c3798e942c2f
+# sha256 of what follows: 428be1699b5fef162c0bf984243a6be2789f36c696fa97e54990b54503030b46
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -152,8 +152,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
-  # Bash may lose the code of a child that gets the same signal at the same moment.
-  if [[ $REPLY == 255 && -n $HPCORCH_SIGNAL ]]; then REPLY=143; fi
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
