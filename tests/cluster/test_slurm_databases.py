@@ -148,8 +148,8 @@ def test_a_missing_interface_is_an_error_that_names_those_that_exist(lab):
     """
     error = lab.driver(code)["error"]
     assert re.search(
-        r"database orchestrator did not start: shard \d: network interface ib7 has no IPv4 address on "
-        r"node\d; interfaces here: eth0 lo",
+        r"database orchestrator did not start: shard \d: network interface ib7 has no IPv4 address "
+        r"on node\d; interfaces here: eth0 lo",
         error,
     )
     until(lambda: not lab.jobs(), "the end of all jobs", 10)
