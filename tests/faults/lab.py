@@ -221,16 +221,9 @@ class Lab:
     def second_life(self, index: int) -> None:
         """Wait until a shard that was put back into the queue has begun again.
 
-        Slurm would wait two minutes, until the credentials of its first life have expired, and
-        forgets a request to start at once that comes before the end of that life.
+        Slurm waits until the credentials of its first life have expired.
         """
-        change = ["scontrol", "update", f"jobid={self.job()}_{index}", "starttime=now"]
-
-        def begun() -> bool:
-            self.cluster.run(change, check=False)
-            return self.generation(index) == 1
-
-        until(begun, f"the second life of shard {index}", 40)
+        until(lambda: self.generation(index) == 1, f"the second life of shard {index}", 60)
 
     def queue(self) -> str:
         return self.cluster.run(["squeue", "-h"]).stdout

@@ -63,7 +63,8 @@ def _slurm_conf(layout: Layout, options: Options) -> str:
         "SlurmdPort": str(NODE_PORT),
         "SlurmUser": "root",
         "AuthType": "auth/munge",
-        "AuthInfo": f"socket={layout.munge_socket}",
+        # A requeued job waits until the credentials of its first life expire: 120 s by default.
+        "AuthInfo": f"socket={layout.munge_socket},cred_expire=10",
         "CredType": "cred/munge",
         "StateSaveLocation": str(layout / "slurmctld"),
         "SlurmdSpoolDir": str(layout / "spool/%n"),
