@@ -15,6 +15,7 @@ HpcorchError
 │   ├── CommandTimeout
 │   ├── ParseError                      its output could not be understood
 │   └── SubmitAmbiguous                 it may or may not have accepted the job
+├── StorageError                        the run directory cannot be written
 ├── RunNotFound                         a directory holds no hpcorch run
 ├── StartFailed                         a job was accepted but its service never answered
 └── NotActive                           the operation needs a running database
@@ -89,6 +90,10 @@ class ParseError(SchedulerError):
 
 class SubmitAmbiguous(SchedulerError):
     """It is unknown whether the scheduler accepted the job."""
+
+
+class StorageError(HpcorchError):
+    """The run directory cannot be written: a full disk, a quota, a read-only file system."""
 
 
 class RunNotFound(HpcorchError):

@@ -10,6 +10,7 @@ from hpcorch.schedulers.base import Scheduler, TaskState
 from hpcorch.track import RunSnapshot
 
 HEADERS = ("", "Name", "Entity-Type", "JobID", "RunID", "Time", "Status", "Returncode")
+_WENT_WRONG = (TaskState.FAILED, TaskState.LOST, TaskState.TIMED_OUT)
 _ENTITY_TYPES = {"database": "DBNode", "model": "Model"}
 
 
@@ -58,6 +59,6 @@ def change(shot: RunSnapshot) -> str:
     line = f"{shot.run.entity} is {shot.state}"
     if shot.code is not None:
         line += f", exit code {shot.code}"
-    if shot.reason and shot.code:
+    if shot.reason and shot.state in _WENT_WRONG:
         line += f": {shot.reason}"
     return line

@@ -11,14 +11,15 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
-from hpcorch.errors import InputError, RunNotFound
+from hpcorch.errors import InputError, RunNotFound, StorageError
 from hpcorch.schedulers.base import JobId, JobRef
 
 # Longer than any submission takes.
@@ -75,31 +76,49 @@ def make_private(path: Path) -> None:
         raise InputError(f"the directory {path} cannot be written by you")
 
 
+@contextmanager
+def _storing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror}") from error
+
+
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write `text` so that `path` holds all of it or what it held before."""
+    """Write `text` so that `path` holds all of it or what it held before; raises StorageError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-    with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    with _storing(path):
+        try:
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 def prepare(directory: Path, name: str, elements: int) -> None:
     """Make a run directory ready for a new run: what an earlier run left is removed."""
     make_private(directory)
-    for part in _STALE_DIRS:
-        _remove(directory / part)
-    for part in _STALE_FILES:
-        (directory / part).unlink(missing_ok=True)
-    make_private(directory / "logs")
-    if elements == 1:
-        for suffix in ("out", "err"):
-            link = directory / f"{name}.{suffix}"
-            if link.is_symlink() or not link.exists():
-                link.unlink(missing_ok=True)
-                link.symlink_to(Path("logs") / f"{name}.0.{suffix}")
+    with _storing(directory):
+        for part in _STALE_DIRS:
+            _remove(directory / part)
+        for part in _STALE_FILES:
+            (directory / part).unlink(missing_ok=True)
+        (directory / "logs").mkdir(mode=0o700)
+        if elements == 1:
+            _link_output(directory, name)
+
+
+def _link_output(directory: Path, name: str) -> None:
+    for suffix in ("out", "err"):
+        link = directory / f"{name}.{suffix}"
+        if link.is_symlink() or not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path("logs") / f"{name}.0.{suffix}")
 
 
 def _remove(directory: Path) -> None:
@@ -164,7 +183,31 @@ def _first_line(path: Path) -> str:
 def job_label(directory: Path, job: str) -> str:
     """Return how people know a job when that is not its id: the step of an allocation."""
     found = _read_json(directory / "job.json") or {}
-    return str(found.get("label", "")) if found.get("job") == job else ""
+    if found.get("job") != job:
+        return ""
+    return str(found.get("label") or "") or _first_line(directory / "shards" / "step")
+
+
+def record_never_started(run: Run) -> None:
+    """Write the exit records of tasks that were stopped before they began.
+
+    Whoever waits for them, in this process or in a script on a node, learns it from there.
+    """
+    directory = Path(run.directory)
+    if run.job is None:
+        return
+    begun = started_tasks(directory, run.job.job) | exit_records(directory, run.job.job).keys()
+    make_private(directory / "exit")
+    for index in set(range(run.elements)) - begun:
+        record = {
+            "index": index,
+            "job": run.job.job,
+            "code": 0,
+            "signal": "TERM",
+            "elapsed": 0,
+            "reason": "it was stopped before it started",
+        }
+        write_whole(directory / "exit" / str(index), json.dumps(record, separators=(",", ":")))
 
 
 def address(directory: Path, job: str | None = None) -> dict[str, Any] | None:
@@ -198,17 +241,18 @@ class Journal:
         make_private(self._path.parent)
         line = json.dumps({"event": event, "time": time.time(), **values}) + "\n"
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        handle = os.open(self._path, flags, 0o600)
-        try:
-            # What a crash has cut short must not swallow this line.
-            size = os.fstat(handle).st_size
-            if size and os.pread(handle, 1, size - 1) != b"\n":
-                line = "\n" + line
-            # One write of one line: lines of two writers never mix on a local file system.
-            os.write(handle, line.encode("utf-8", "surrogateescape"))
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with _storing(self._path):
+            handle = os.open(self._path, flags, 0o600)
+            try:
+                # What a crash has cut short must not swallow this line.
+                size = os.fstat(handle).st_size
+                if size and os.pread(handle, 1, size - 1) != b"\n":
+                    line = "\n" + line
+                # One write of one line: lines of two writers never mix on a local file system.
+                os.write(handle, line.encode("utf-8", "surrogateescape"))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
     def intend(self, run: Run) -> None:
         """Say that `run` is about to be submitted."""

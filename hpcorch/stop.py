@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hpcorch import shell
+from hpcorch import rundir, shell
 from hpcorch.database import Database
-from hpcorch.errors import SchedulerError
+from hpcorch.errors import HpcorchError, SchedulerError
+from hpcorch.log import get_logger
 from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import JobRef, Scheduler
 from hpcorch.submit import look_up
@@ -43,12 +44,27 @@ def stop(
     ending = [_marked(shot) for shot in shots if not shot.state.terminal]
     if not ending:
         return shots
-    journal.stopping(ending)
+    _note(ending, journal)
     marked = {run.token: run for run in ending}
     runs = [marked.get(run.token, run) for run in runs]
     for kind in ("model", "database"):
         _stop_kind([run for run in ending if run.kind == kind], scheduler, grace)
-    return Tracker(scheduler).snapshot(runs)
+    return Tracker(scheduler, patient=False).snapshot(runs)
+
+
+def _note(ending: Sequence[Run], journal: Journal) -> None:
+    """Write the wish down; a full disk must not keep anything alive."""
+    try:
+        journal.stopping(ending)
+    except HpcorchError as error:
+        get_logger("stop").warning(error.message)
+
+
+def _record(run: Run) -> None:
+    try:
+        rundir.record_never_started(run)
+    except HpcorchError as error:
+        get_logger("stop").warning(error.message)
 
 
 def _marked(shot: RunSnapshot) -> Run:
@@ -73,6 +89,10 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
             shell.run(scheduler.cancel_command(refs, force=force))
             _await_end(tracker, runs, patience)
     left = _alive(tracker, runs)
+    alive = {ref.token for ref in left}
+    for run in runs:
+        if run.token not in alive:
+            _record(run)
     if left:
         names = ", ".join(scheduler.job_label(ref) for ref in left)
         raise SchedulerError(f"these jobs are still alive after they were killed: {names}")

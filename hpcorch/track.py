@@ -83,9 +83,17 @@ class RunSnapshot:
     @property
     def reason(self) -> str:
         """Why the run did not end well: the first cause that is not another task's end."""
-        reasons = [task.reason for task in self.tasks if task.reason]
-        causes = [text for text in reasons if not _blames_another(text)]
-        return (causes or reasons or [""])[0]
+        told = [task for task in self.tasks if task.reason and task.state.terminal]
+        told = told or [task for task in self.tasks if task.reason]
+        causes = [task for task in told if not _blames_another(task.reason)]
+        for task in causes or told:
+            return f"{self._label(task)}{task.reason}"
+        return ""
+
+    def _label(self, task: TaskSnapshot) -> str:
+        if self.run.elements == 1:
+            return ""
+        return f"{'shard' if self.run.kind == 'database' else 'task'} {task.index}: "
 
 
 def _blames_another(reason: str) -> bool:
@@ -114,15 +122,24 @@ def merge(
     if record is not None and _is_final(record, native, stop_wanted=stop_wanted, gone=gone):
         state = _ended(record, native, service=service, stop_wanted=stop_wanted)
         return TaskSnapshot(index, state, record.code, record.elapsed, record.reason)
+    if native is not None and native.state is TaskState.UNKNOWN and previous is not None:
+        return previous
     if native is not None:
         ended = native.state.terminal
         state = TaskState.CANCELLED if ended and stop_wanted else native.state
-        reason = native.reason or (native.native if ended else "")
-        return TaskSnapshot(index, state, native.code, reason=reason)
+        return TaskSnapshot(
+            index, state, native.code, reason=_words(native) if ended else native.reason
+        )
     if gone:
         state = TaskState.CANCELLED if stop_wanted else TaskState.LOST
         return TaskSnapshot(index, state, reason="the task is gone and left no exit record")
     return previous or TaskSnapshot(index, TaskState.UNKNOWN)
+
+
+def _words(native: TaskStatus) -> str:
+    """Return what is known of the end of a task that has told nothing itself."""
+    detail = f" ({native.reason})" if native.reason and native.reason != native.native else ""
+    return f"{native.native.lower()}{detail}, and the task left no exit record"
 
 
 def _is_final(
@@ -169,11 +186,15 @@ def wait_for(
 class Tracker:
     """Follows runs with one query for all of them, no more often than the scheduler allows.
 
-    `poll_seconds` may shorten the scheduler's own poll_floor for a moment.
+    `poll_seconds` may shorten the scheduler's own poll_floor for a moment. A tracker that looks
+    only once is not `patient`: it takes the word of the scheduler for tasks that have no record.
     """
 
-    def __init__(self, scheduler: Scheduler, poll_seconds: float | None = None) -> None:
+    def __init__(
+        self, scheduler: Scheduler, poll_seconds: float | None = None, *, patient: bool = True
+    ) -> None:
         self._scheduler = scheduler
+        self._patient = patient
         floor = scheduler.poll_floor
         self._floor = floor if poll_seconds is None else min(floor, poll_seconds)
         self.glance = glance_seconds(scheduler)
@@ -218,7 +239,7 @@ class Tracker:
         return {**self._ask_history(missing), **report} if missing else report
 
     def _ask_history(self, refs: Sequence[JobRef]) -> QueueReport:
-        """Ask the accounting; without it the queue and the records still tell most."""
+        """Ask the accounting; while it does not answer, what the queue misses stays as it was."""
         command = self._scheduler.history_command(refs)
         if command is None:
             return {}
@@ -226,7 +247,8 @@ class Tracker:
             return self._scheduler.parse_history(shell.run(command), refs)
         except SchedulerError as error:
             self._failure = error.message
-            return {}
+            silence = TaskStatus(TaskState.UNKNOWN, "UNKNOWN", reason="the accounting is silent")
+            return {(ref.id, index): silence for ref in refs for index in range(ref.elements)}
 
     def _has_missing(self, ref: JobRef, report: QueueReport) -> bool:
         tasks = (index for index in range(ref.elements) if (ref.id, index) not in report)
@@ -239,12 +261,14 @@ class Tracker:
                 continue
             directory = Path(run.directory)
             records = rundir.exit_records(directory, run.job.job)
-            started = rundir.started_tasks(directory, run.job.job) if report is None else set()
+            started = rundir.started_tasks(directory, run.job.job)
             for index in range(run.elements):
+                begun = index in started
                 native = None if report is None else report.get((run.job, index))
-                if report is None and index in started:
+                if report is None and begun:
                     native = self._first_sign(run, index)
-                self._settle(run, index, native, records.get(index), asked=report is not None)
+                asked = report is not None
+                self._settle(run, index, native, records.get(index), asked=asked, begun=begun)
 
     def _first_sign(self, run: Run, index: int) -> TaskStatus | None:
         """Take a task's mark that it has begun for RUNNING while the queue was not asked yet."""
@@ -260,14 +284,19 @@ class Tracker:
         record: ExitRecord | None,
         *,
         asked: bool,
+        begun: bool,
     ) -> None:
         key = (run.token, index)
         ended = native is None or (native.state.terminal and native.code is None)
         gone = asked and ended
-        if gone and record is None and not self._is_overdue(key):
+        # A task that the scheduler ended before it began will never write a record.
+        awaited = record is None and not run.stopped and (begun or native is None)
+        if gone and awaited and self._patient and not self._is_overdue(key):
             # The record may still be on its way through a network file system.
             gone, native = False, None
-        elif not gone:
+        elif gone and awaited and not begun and self._scheduler.is_batch:
+            native = TaskStatus(TaskState.CANCELLED, "it left the queue before it began")
+        elif asked and not ended:
             self._missing_since.pop(key, None)
         self._known[key] = merge(
             index,

@@ -132,7 +132,8 @@ def run(args: Namespace) -> int:
     elif args.file is None:
         output.print_exactly(built.script.text)
     else:
-        output.remark(f"{args.file} is written; to run it: {output.command('bash', args.file)}")
+        submit = output.command(*built.job.by_hand.replace("THIS_FILE", "").split(), args.file)
+        output.remark(f"{args.file} is written; to run it: {submit}")
     return 0
 
 

@@ -47,9 +47,13 @@ def journal_of(where: str) -> Journal:
 
 
 class Watcher:
-    """Follows runs of any number of schedulers, each asked once for all of its runs."""
+    """Follows runs of any number of schedulers, each asked once for all of its runs.
 
-    def __init__(self) -> None:
+    One that looks only once is not `patient`: it takes the schedulers' word for what has ended.
+    """
+
+    def __init__(self, *, patient: bool = True) -> None:
+        self._patient = patient
         self.schedulers: dict[str, Scheduler] = {}
         self._trackers: dict[str, Tracker] = {}
 
@@ -67,7 +71,7 @@ class Watcher:
         shots: dict[int, RunSnapshot] = {}
         for name in {run.scheduler for run in runs}:
             if name not in self._trackers:
-                self._trackers[name] = Tracker(self.scheduler(name))
+                self._trackers[name] = Tracker(self.scheduler(name), patient=self._patient)
             places = [place for place, run in enumerate(runs) if run.scheduler == name]
             found = self._trackers[name].snapshot([runs[place] for place in places])
             shots.update(zip(places, found, strict=True))

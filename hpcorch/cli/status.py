@@ -55,7 +55,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Show the runs once, or until they have ended."""
-    watcher = Watcher()
+    watcher = Watcher(patient=args.watch)
     if not args.watch:
         shots = watcher.snapshot(locate(args.dir))
         _show(args, shots, watcher)
@@ -126,7 +126,8 @@ def service(shot: RunSnapshot) -> Service | None:
     database = Database(Path(shot.run.directory), shot.run.job.job)
     try:
         if not database.is_published():
-            return Service(False, problem="it is not ready yet")
+            broken = any(task.state.terminal for task in shot.tasks)
+            return Service(False, problem=shot.reason if broken else "it is not ready yet")
         addresses = tuple(database.addresses())
         for shard in database.health():
             if shard["state"] != "ok":

@@ -87,7 +87,7 @@ def _verdict(outcomes: Sequence[Outcome]) -> int:
 
 
 def _stop(args: Namespace) -> list[Outcome]:
-    watcher = Watcher()
+    watcher = Watcher(patient=False)
     shots = watcher.snapshot(chosen(locate(args.dir), args.entity))
     alive = [shot for shot in shots if not shot.state.terminal]
     ended: dict[int, RunSnapshot] = {}

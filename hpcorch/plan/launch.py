@@ -8,6 +8,14 @@ from hpcorch.schedulers.base import Resources, Scheduler
 
 # PBS has no launcher of its own; MPI libraries bring one that reads its list of nodes.
 _FOR_MANY = {"slurm": "srun", "slurm-steps": "srun", "pbs": "mpiexec"}
+# The first process of a step writes down which one it is, then becomes the program.
+_NOTE_STEP = (
+    "bash",
+    "-c",
+    'if [[ $SLURM_PROCID == 0 ]]; then echo "$SLURM_JOB_ID.$SLURM_STEP_ID" >"$HPCORCH_STEP_FILE"; '
+    'fi; exec "$@"',
+    "hpcorch",
+)
 
 
 def launch_words(
@@ -26,7 +34,8 @@ def launch_words(
     if command == "srun":
         if _FOR_MANY.get(scheduler.name) != "srun":
             raise InputError(f"run_command of {name} is 'srun': only Slurm has it")
-        return _srun(settings, resources, tasks)
+        note = _NOTE_STEP if scheduler.name == "slurm-steps" else ()
+        return (*_srun(settings, resources, tasks), *note)
     words = [command, "-n", str(tasks)]
     for key, value in settings.run_args.items():
         words.append(f"-{key}" if len(key) == 1 else f"--{key}")

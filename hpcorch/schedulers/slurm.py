@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from hpcorch.errors import CommandFailed, ParseError, SubmitAmbiguous
+from hpcorch.errors import CommandFailed, InputError, ParseError, SubmitAmbiguous
 from hpcorch.schedulers.base import (
     Command,
     JobId,
@@ -43,6 +43,7 @@ _USAGE_HINT = re.compile(r'^Try "\w+ --help" for more information$')
 # Else lists of array indices end with "..." after 64 characters.
 _WHOLE_LISTS = {"SLURM_BITSTR_LEN": "0"}
 _TOKEN_MARK = "hpcorch:"
+_OWN_OPTIONS = frozenset({"array", "job-name", "output", "error", "parsable", "wait", "signal"})
 
 
 class SlurmScheduler:
@@ -58,9 +59,14 @@ class SlurmScheduler:
 
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """Lines for `#SBATCH`; what was not asked for is left to the site's defaults."""
+        extra = dict(resources.extra)
+        for key in _OWN_OPTIONS & extra.keys():
+            raise InputError(f"batch_args holds {key!r}: hpcorch sets it itself")
+        # The token stands first, so that a comment of the user's does not hide the job.
+        comment = " ".join(filter(None, (_TOKEN_MARK + resources.token, extra.pop("comment", ""))))
         wanted: list[tuple[str, str | None]] = [
             ("job-name", resources.name),
-            ("comment", _TOKEN_MARK + resources.token),
+            ("comment", comment),
             ("nodes", str(resources.nodes)),
             ("ntasks-per-node", str(resources.tasks_per_node)),
         ]
@@ -79,7 +85,7 @@ class SlurmScheduler:
             wanted.append(("exclusive", None))
         if resources.warn_seconds:
             wanted.append(("signal", f"B:USR1@{resources.warn_seconds}"))
-        return tuple(_directive(key, value) for key, value in (*wanted, *resources.extra))
+        return tuple(_directive(key, value) for key, value in (*wanted, *extra.items()))
 
     def by_hand(self) -> str:
         """The sbatch call."""
@@ -145,7 +151,7 @@ class SlurmScheduler:
             raise CommandFailed(f"squeue failed: {_message(result)}")
         for cluster, line in _by_cluster(result.out):
             job, _, comment = line.partition("|")
-            if comment == _TOKEN_MARK + token:
+            if comment.split(" ", 1)[0] == _TOKEN_MARK + token:
                 return JobId(job, cluster)
         return None
 

@@ -107,7 +107,7 @@ hpcorch_await_cluster() {
     if hpcorch_ask "${HPCORCH_IPS[0]}" "$1" CLUSTER INFO; then info=$REPLY; fi
     if [[ $info == *cluster_state:ok* &&
       $info == *cluster_known_nodes:"$HPCORCH_SHARDS"[!0-9]* ]]; then return 0; fi
-    kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died
+    kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died "$HPCORCH_CHILD"
     if hpcorch_sibling_ended; then hpcorch_fail "shard $REPLY ended before the database was ready"; fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the cluster did not form within" \

@@ -45,7 +45,7 @@ hpcorch_colocated_variables() {
 
 # hpcorch_colocate: starts the server and waits until it answers.
 hpcorch_colocate() {
-  local port=0
+  local port=0 server
   HPCORCH_COLOCATED="" HPCORCH_SOCKET="" HPCORCH_IPS=()
   hpcorch_node_dir
   HPCORCH_SECRETS=$HPCORCH_NODE_DIR
@@ -60,8 +60,9 @@ hpcorch_colocate() {
     fi
     hpcorch_write_conf "$port"
     hpcorch_launch
+    server=$HPCORCH_CHILD
     if hpcorch_await_answer "$port"; then break; fi
-    if [[ $port == 0 ]]; then hpcorch_server_died; fi
+    if [[ $port == 0 ]]; then hpcorch_server_died "$server"; fi
   done
   HPCORCH_COLOCATED=$HPCORCH_CHILD
   HPCORCH_CHILD=""

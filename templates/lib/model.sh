@@ -61,5 +61,8 @@ hpcorch_run_program() {
   HPCORCH_CODE=$REPLY
   if ((HPCORCH_CODE != 0)); then
     HPCORCH_REASON="the program ended with exit code $HPCORCH_CODE"
+    if ((HPCORCH_CODE == 127)); then
+      HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
+    fi
   fi
 }

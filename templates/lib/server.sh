@@ -76,13 +76,15 @@ hpcorch_launch() {
   HPCORCH_CHILD=$!
 }
 
-# hpcorch_server_died: ends the task with what the server said last.
+# hpcorch_server_died: ends the task with how the server ended and what it said last.
 hpcorch_server_died() {
-  local lines=() text
+  local lines=() text code=0
+  wait "$1" || code=$?
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, its last words:${text# |}"
+  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+    "${text# | }"
 }
 
 # hpcorch_answers PORT: has the server that was launched, and no other, begun to answer?
@@ -98,14 +100,15 @@ hpcorch_answers() {
 
 # hpcorch_await_answer PORT: returns 1 if the port was taken by somebody else meanwhile.
 hpcorch_await_answer() {
-  local deadline pause=10
+  local deadline pause=10 child
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until hpcorch_answers "$1"; do
     if ! kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
+      child=$HPCORCH_CHILD
       HPCORCH_CHILD=""
       if grep -qi 'address already in use' -- "$HPCORCH_SERVER_LOG"; then return 1; fi
-      hpcorch_server_died
+      hpcorch_server_died "$child"
     fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the server did not answer within $HPCORCH_BOOT_SECONDS s"

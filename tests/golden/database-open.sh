@@ -2,7 +2,7 @@
 # database a-b.c, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 2e799a4ada23d08c356bc97980aac5ff8c6bad42361d9601e11d6a795a295ae0
+# sha256 of what follows: ada7cbca5c72d7afa22da54f93d9b885758b33e36bf1f4faf03aaa48ad701ad3
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -59,6 +59,7 @@ hpcorch_supervise() {
     done
     code=0
     wait "${HPCORCH_TASKS[index]}" || code=$?
+    if ((code < 0)); then code=143; fi
     hpcorch_record_death "$index" "$code"
     worst=$((code > worst ? code : worst))
   done
@@ -140,6 +141,7 @@ hpcorch_begin() {
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
+  export HPCORCH_STEP_FILE=$HPCORCH_RUN_DIR/shards/step
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
@@ -184,6 +186,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
@@ -476,13 +480,15 @@ hpcorch_launch() {
   HPCORCH_CHILD=$!
 }
 
-# hpcorch_server_died: ends the task with what the server said last.
+# hpcorch_server_died: ends the task with how the server ended and what it said last.
 hpcorch_server_died() {
-  local lines=() text
+  local lines=() text code=0
+  wait "$1" || code=$?
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, its last words:${text# |}"
+  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+    "${text# | }"
 }
 
 # hpcorch_answers PORT: has the server that was launched, and no other, begun to answer?
@@ -498,14 +504,15 @@ hpcorch_answers() {
 
 # hpcorch_await_answer PORT: returns 1 if the port was taken by somebody else meanwhile.
 hpcorch_await_answer() {
-  local deadline pause=10
+  local deadline pause=10 child
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until hpcorch_answers "$1"; do
     if ! kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
+      child=$HPCORCH_CHILD
       HPCORCH_CHILD=""
       if grep -qi 'address already in use' -- "$HPCORCH_SERVER_LOG"; then return 1; fi
-      hpcorch_server_died
+      hpcorch_server_died "$child"
     fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the server did not answer within $HPCORCH_BOOT_SECONDS s"
@@ -639,7 +646,7 @@ hpcorch_await_cluster() {
     if hpcorch_ask "${HPCORCH_IPS[0]}" "$1" CLUSTER INFO; then info=$REPLY; fi
     if [[ $info == *cluster_state:ok* &&
       $info == *cluster_known_nodes:"$HPCORCH_SHARDS"[!0-9]* ]]; then return 0; fi
-    kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died
+    kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died "$HPCORCH_CHILD"
     if hpcorch_sibling_ended; then hpcorch_fail "shard $REPLY ended before the database was ready"; fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the cluster did not form within" \

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 37b2b4f24eff0d5ce152e74e499842ec2b131695724e005b6fe42110d9854a9f
+# sha256 of what follows: 11a7ae1250c760aae25fd0ff2c5b618b8f03d302fc27e5999f7de052a602686d
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -59,6 +59,7 @@ hpcorch_supervise() {
     done
     code=0
     wait "${HPCORCH_TASKS[index]}" || code=$?
+    if ((code < 0)); then code=143; fi
     hpcorch_record_death "$index" "$code"
     worst=$((code > worst ? code : worst))
   done
@@ -140,6 +141,7 @@ hpcorch_begin() {
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
+  export HPCORCH_STEP_FILE=$HPCORCH_RUN_DIR/shards/step
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
@@ -184,6 +186,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
@@ -476,13 +480,15 @@ hpcorch_launch() {
   HPCORCH_CHILD=$!
 }
 
-# hpcorch_server_died: ends the task with what the server said last.
+# hpcorch_server_died: ends the task with how the server ended and what it said last.
 hpcorch_server_died() {
-  local lines=() text
+  local lines=() text code=0
+  wait "$1" || code=$?
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, its last words:${text# |}"
+  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+    "${text# | }"
 }
 
 # hpcorch_answers PORT: has the server that was launched, and no other, begun to answer?
@@ -498,14 +504,15 @@ hpcorch_answers() {
 
 # hpcorch_await_answer PORT: returns 1 if the port was taken by somebody else meanwhile.
 hpcorch_await_answer() {
-  local deadline pause=10
+  local deadline pause=10 child
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until hpcorch_answers "$1"; do
     if ! kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
+      child=$HPCORCH_CHILD
       HPCORCH_CHILD=""
       if grep -qi 'address already in use' -- "$HPCORCH_SERVER_LOG"; then return 1; fi
-      hpcorch_server_died
+      hpcorch_server_died "$child"
     fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the server did not answer within $HPCORCH_BOOT_SECONDS s"
@@ -637,7 +644,7 @@ hpcorch_colocated_variables() {
 
 # hpcorch_colocate: starts the server and waits until it answers.
 hpcorch_colocate() {
-  local port=0
+  local port=0 server
   HPCORCH_COLOCATED="" HPCORCH_SOCKET="" HPCORCH_IPS=()
   hpcorch_node_dir
   HPCORCH_SECRETS=$HPCORCH_NODE_DIR
@@ -652,8 +659,9 @@ hpcorch_colocate() {
     fi
     hpcorch_write_conf "$port"
     hpcorch_launch
+    server=$HPCORCH_CHILD
     if hpcorch_await_answer "$port"; then break; fi
-    if [[ $port == 0 ]]; then hpcorch_server_died; fi
+    if [[ $port == 0 ]]; then hpcorch_server_died "$server"; fi
   done
   HPCORCH_COLOCATED=$HPCORCH_CHILD
   HPCORCH_CHILD=""
@@ -722,6 +730,9 @@ hpcorch_run_program() {
   HPCORCH_CODE=$REPLY
   if ((HPCORCH_CODE != 0)); then
     HPCORCH_REASON="the program ended with exit code $HPCORCH_CODE"
+    if ((HPCORCH_CODE == 127)); then
+      HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
+    fi
   fi
 }
 

@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 3570f0fb2455f855e9fcf07e86af82433cee9a11f16ba2f8a82dc8ba4fe65685
+# sha256 of what follows: c80aea8cf3580532caab8baee1ab797c65b9816e84e49a108517eff772651943
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -99,6 +99,7 @@ hpcorch_begin() {
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
+  export HPCORCH_STEP_FILE=$HPCORCH_RUN_DIR/shards/step
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
@@ -143,6 +144,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
@@ -435,13 +438,15 @@ hpcorch_launch() {
   HPCORCH_CHILD=$!
 }
 
-# hpcorch_server_died: ends the task with what the server said last.
+# hpcorch_server_died: ends the task with how the server ended and what it said last.
 hpcorch_server_died() {
-  local lines=() text
+  local lines=() text code=0
+  wait "$1" || code=$?
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, its last words:${text# |}"
+  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+    "${text# | }"
 }
 
 # hpcorch_answers PORT: has the server that was launched, and no other, begun to answer?
@@ -457,14 +462,15 @@ hpcorch_answers() {
 
 # hpcorch_await_answer PORT: returns 1 if the port was taken by somebody else meanwhile.
 hpcorch_await_answer() {
-  local deadline pause=10
+  local deadline pause=10 child
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until hpcorch_answers "$1"; do
     if ! kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
+      child=$HPCORCH_CHILD
       HPCORCH_CHILD=""
       if grep -qi 'address already in use' -- "$HPCORCH_SERVER_LOG"; then return 1; fi
-      hpcorch_server_died
+      hpcorch_server_died "$child"
     fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the server did not answer within $HPCORCH_BOOT_SECONDS s"
@@ -598,7 +604,7 @@ hpcorch_await_cluster() {
     if hpcorch_ask "${HPCORCH_IPS[0]}" "$1" CLUSTER INFO; then info=$REPLY; fi
     if [[ $info == *cluster_state:ok* &&
       $info == *cluster_known_nodes:"$HPCORCH_SHARDS"[!0-9]* ]]; then return 0; fi
-    kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died
+    kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died "$HPCORCH_CHILD"
     if hpcorch_sibling_ended; then hpcorch_fail "shard $REPLY ended before the database was ready"; fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the cluster did not form within" \

@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 75212ae4d83e11cf8e35f608e77f3c3f2b5a08e2f4f42d70811011efc59ec185
+# sha256 of what follows: de9ee34e95e222ef5a2dc269a3e5f705308557c51435c2dbc5fa1a21f89aa5a4
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -94,6 +94,7 @@ hpcorch_begin() {
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
+  export HPCORCH_STEP_FILE=$HPCORCH_RUN_DIR/shards/step
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
@@ -138,6 +139,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
@@ -232,6 +235,9 @@ hpcorch_run_program() {
   HPCORCH_CODE=$REPLY
   if ((HPCORCH_CODE != 0)); then
     HPCORCH_REASON="the program ended with exit code $HPCORCH_CODE"
+    if ((HPCORCH_CODE == 127)); then
+      HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
+    fi
   fi
 }
 

@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: a20f8ea9af0a5b951b081183b5785c5b40a5e552122eb43b2ce60f58c187802b
+# sha256 of what follows: c103b3d1018c927c7095f25ac0e596a790a76ee28a76f406954d681bdb005427
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -91,6 +91,7 @@ hpcorch_begin() {
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
+  export HPCORCH_STEP_FILE=$HPCORCH_RUN_DIR/shards/step
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
@@ -135,6 +136,8 @@ hpcorch_await() {
   # A wait that a signal interrupted reports the signal: ask again for the program's own code.
   REPLY=0
   wait "$1" || REPLY=$?
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
 }
 
 # hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
@@ -427,13 +430,15 @@ hpcorch_launch() {
   HPCORCH_CHILD=$!
 }
 
-# hpcorch_server_died: ends the task with what the server said last.
+# hpcorch_server_died: ends the task with how the server ended and what it said last.
 hpcorch_server_died() {
-  local lines=() text
+  local lines=() text code=0
+  wait "$1" || code=$?
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, its last words:${text# |}"
+  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+    "${text# | }"
 }
 
 # hpcorch_answers PORT: has the server that was launched, and no other, begun to answer?
@@ -449,14 +454,15 @@ hpcorch_answers() {
 
 # hpcorch_await_answer PORT: returns 1 if the port was taken by somebody else meanwhile.
 hpcorch_await_answer() {
-  local deadline pause=10
+  local deadline pause=10 child
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until hpcorch_answers "$1"; do
     if ! kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
+      child=$HPCORCH_CHILD
       HPCORCH_CHILD=""
       if grep -qi 'address already in use' -- "$HPCORCH_SERVER_LOG"; then return 1; fi
-      hpcorch_server_died
+      hpcorch_server_died "$child"
     fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the server did not answer within $HPCORCH_BOOT_SECONDS s"
@@ -590,7 +596,7 @@ hpcorch_await_cluster() {
     if hpcorch_ask "${HPCORCH_IPS[0]}" "$1" CLUSTER INFO; then info=$REPLY; fi
     if [[ $info == *cluster_state:ok* &&
       $info == *cluster_known_nodes:"$HPCORCH_SHARDS"[!0-9]* ]]; then return 0; fi
-    kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died
+    kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died "$HPCORCH_CHILD"
     if hpcorch_sibling_ended; then hpcorch_fail "shard $REPLY ended before the database was ready"; fi
     hpcorch_clock
     ((REPLY < deadline)) || hpcorch_fail "the cluster did not form within" \

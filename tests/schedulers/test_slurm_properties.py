@@ -122,18 +122,18 @@ def as_sbatch_reads(line: str) -> list[str]:
 def test_directives_mean_what_was_said(value):
     check.line("value", value)
     lines = SLURM.directives(
-        Resources("db", "token", extra=(("comment", value), ("requeue", None)))
+        Resources("db", "token", extra=(("constraint", value), ("requeue", None)))
     )
     assert lines[-1] == "--requeue"
-    assert as_sbatch_reads(lines[-2]) == [f"--comment={value}"]
+    assert as_sbatch_reads(lines[-2]) == [f"--constraint={value}"]
     assert "\n" not in lines[-2]
 
 
 @given(LINES)
 def test_a_directive_is_quoted_unless_it_is_plain(value):
-    line = SLURM.directives(Resources("db", "token", extra=(("comment", value),)))[-1]
+    line = SLURM.directives(Resources("db", "token", extra=(("constraint", value),)))[-1]
     if any(char in value for char in " '\"#\\$`;&|<>*?()~"):
-        assert line.startswith('--comment="')
+        assert line.startswith('--constraint="')
         assert line.endswith('"')
 
 

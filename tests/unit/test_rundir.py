@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch import rundir
-from hpcorch.errors import InputError, RunNotFound
+from hpcorch.errors import InputError, RunNotFound, StorageError
 from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import JobId
 
@@ -68,7 +68,7 @@ def test_writing_replaces_the_whole_file(tmp_path):
 def test_writing_that_fails_leaves_the_old_content(tmp_path, mocker, step):
     rundir.write_whole(tmp_path / "f", "old")
     mocker.patch(step, side_effect=OSError(28, "No space left on device"))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StorageError, match="f cannot be written: No space left"):
         rundir.write_whole(tmp_path / "f", "new")
     mocker.stopall()
     assert (tmp_path / "f").read_text() == "old"
@@ -78,7 +78,7 @@ def test_writing_does_not_follow_a_link_that_somebody_planted(tmp_path):
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (tmp_path / f".f.{os.getpid()}.tmp").symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(StorageError, match="symbolic links"):
         rundir.write_whole(tmp_path / "f", "x")
     assert victim.read_text() == "precious"
 

@@ -232,6 +232,6 @@ def test_the_reason_of_a_run_is_the_first_cause(run):
         TaskSnapshot(0, TaskState.FAILED, 1, reason="shard 1 ended before the database was ready"),
         TaskSnapshot(1, TaskState.FAILED, 1, reason="the server ended while starting"),
     )
-    assert RunSnapshot(run(elements=2), tasks).reason == "the server ended while starting"
+    assert RunSnapshot(run(elements=2), tasks).reason == "task 1: the server ended while starting"
     assert RunSnapshot(run(), tasks[:1]).reason.startswith("shard 1")
     assert RunSnapshot(run(), (TaskSnapshot(0, TaskState.COMPLETED),)).reason == ""

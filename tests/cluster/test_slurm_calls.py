@@ -1,0 +1,106 @@
+"""How often Slurm is asked: one sbatch for an array, one squeue and one scancel for all jobs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.scenarios import Lab, table
+from tests.testbed.cluster import Cluster
+from tests.testbed.layout import SYSTEM_PATH
+
+pytestmark = pytest.mark.cluster
+
+COUNTED = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sinfo")
+Calls = Callable[[], dict[str, list[list[str]]]]
+
+
+@pytest.fixture
+def lab(cluster: Cluster, shared_path: Path) -> Lab:
+    return Lab(cluster, shared_path)
+
+
+@pytest.fixture
+def calls(shared_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Put programs that keep a record before Slurm's own; return what reads and clears it."""
+    folder, record = shared_path / "counting", shared_path / "calls"
+    folder.mkdir()
+    for name in COUNTED:
+        real = shutil.which(name, path=SYSTEM_PATH)
+        (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >>{record}\nexec {real} "$@"\n')
+        (folder / name).chmod(0o755)
+    record.touch()
+    monkeypatch.setenv("PATH", f"{folder}:{SYSTEM_PATH}")
+
+    def read() -> dict[str, list[list[str]]]:
+        found: dict[str, list[list[str]]] = {name: [] for name in COUNTED}
+        for line in record.read_text().splitlines():
+            name, *words = line.split()
+            found[name].append(words)
+        record.write_text("")
+        return found
+
+    return read
+
+
+# Programs that run until they are stopped, and a database that waits for room.
+STARTED = """
+models = [
+    exp.create_model(f"m{number}", exp.create_run_settings("sleep", ["300"]))
+    for number in range(3)
+]
+database = exp.create_database(db_nodes=3, hosts="node1")
+exp.start(database, *models, wait=False)
+"""
+
+
+def test_an_array_is_one_sbatch_and_limits_are_asked_for_once(lab, calls):
+    lab.driver(STARTED)
+    found = calls()
+    assert len(found["sbatch"]) == 4
+    assert len(found["scontrol"]) == len(found["sinfo"]) == 1
+    assert found["squeue"] == found["sacct"] == found["scancel"] == []
+
+
+def test_however_often_one_looks_there_is_one_squeue_for_all_jobs(lab, calls):
+    code = """
+    began = time.monotonic()
+    for _ in range(200):
+        states = [str(state) for state in exp.get_status(database, *models)]
+        exp.summary()
+    tell(states=states, intervals=int((time.monotonic() - began) / exp._scheduler.poll_floor))
+    """
+    lines = [line.removeprefix("    ") for line in code.splitlines()]
+    found = lab.driver(STARTED + "\n".join(lines))
+    assert len(found["states"]) == 4
+    made = calls()
+    assert 1 <= len(made["squeue"]) <= 1 + found["intervals"]
+    assert made["sacct"] == []
+    (listed,) = {words[words.index("-j") + 1] for words in made["squeue"]}
+    assert len(set(listed.split(","))) == 4
+
+
+def test_all_programs_are_cancelled_by_one_scancel(lab, calls):
+    code = """
+models = [
+    exp.create_model(f"m{number}", exp.create_run_settings("sleep", ["300"]))
+    for number in range(5)
+]
+exp.start(*models, wait=False)
+tell(before=exp.summary())
+began = time.monotonic()
+while not all(Path("lab", model.name, "shards/0.started").exists() for model in models):
+    assert time.monotonic() - began < 30
+    time.sleep(0.02)
+exp.stop()
+tell(after=exp.summary())
+"""
+    found = lab.driver(code)
+    made = calls()
+    (cancelled,) = made["scancel"]
+    assert set(cancelled) == {row["JobID"] for row in table(found["before"]).values()}
+    assert {row["Status"] for row in table(found["after"]).values()} == {"Cancelled"}
+    assert {row["Returncode"] for row in table(found["after"]).values()} == {"143"}

@@ -1,0 +1,160 @@
+"""Slurm's own daemons are away while runs are tracked."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.faults.lab import ATTACHED, DATABASE, NEW, Lab
+from tests.helpers import until
+from tests.testbed.cluster import Cluster
+
+pytestmark = pytest.mark.cluster
+
+# A program that runs until the file comes, and ends with 3.
+MODEL = """
+model = exp.create_model(
+    "m", exp.create_run_settings(
+        "/bin/bash", ["-c", 'until [ -e "$1" ]; do sleep 0.05; done; exit 3', "_", sys.argv[2]]
+    )
+)
+"""
+WAITING = DATABASE + MODEL + "exp.start(database, model)\nprint('codes', exp.summary())\n"
+# Says how the first run stands whenever that changes.
+WATCHING = (
+    ATTACHED
+    + """
+import os, time
+last = None
+while not os.path.exists(sys.argv[2]):
+    shot = exp._snapshots()[0]
+    if last != (shot.state, shot.stale):
+        last = shot.state, shot.stale
+        print(shot.state, "stale:" if shot.stale else "fresh", shot.stale)
+    time.sleep(0.05)
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A cluster whose commands soon give up a controller that does not answer."""
+    with Cluster(nodes=4, settings={"MessageTimeout": "2", "tcptimeout": "1"}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def forgetful() -> Iterator[Cluster]:
+    """A cluster that leaves ended jobs to the accounting at once."""
+    with Cluster(nodes=1, accounting=True, settings={"MinJobAge": "2"}) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def used_clusters(request: pytest.FixtureRequest) -> list[Cluster]:
+    """The one that the test asks for."""
+    names = ("cluster", "accounting_cluster", "forgetful")
+    return [request.getfixturevalue(name) for name in names if name in request.fixturenames]
+
+
+def test_a_tracker_keeps_states_without_the_controller_and_goes_on_afterwards(
+    cluster: Cluster, lab: Lab
+) -> None:
+    end = lab.shared / "end"
+    lab.start()
+    watcher = lab.begin(WATCHING, end)
+    watcher.says("Running fresh")
+    cluster.slurmctld_stop()
+    watcher.says("Running stale:", 40)
+    cluster.slurmctld_start()
+    until(lambda: watcher.said().splitlines()[-1].startswith("Running fresh"), "news", 40)
+    end.touch()
+    assert watcher.end().code == 0
+    assert "squeue" in watcher.said()
+    lab.stop()
+    lab.nothing_runs()
+
+
+def test_a_driver_that_waits_for_a_program_survives_the_controller_and_knows_its_end(
+    cluster: Cluster, lab: Lab
+) -> None:
+    go = lab.shared / "go"
+    driver = lab.begin(WAITING, go)
+    driver.says("m is Running")
+    cluster.slurmctld_stop()
+    said = cluster.run([sys.executable, "-m", "hpcorch", "status", lab.path], cwd=lab.shared)
+    assert "the scheduler could not be asked: squeue failed" in said.stderr
+    assert said.stdout.count("Running") == 2
+    assert "database orchestrator answers at 10.77.0." in said.stdout
+    go.touch()
+    assert lab.record(0, "m")["code"] == 3
+    cluster.slurmctld_start()
+    ended = driver.end()
+    assert ended.code == 0, ended.said
+    assert "m is Failed, exit code 3" in ended.said
+    lab.stop()
+    lab.nothing_runs()
+
+
+def test_stop_ends_a_database_without_the_controller(cluster: Cluster, lab: Lab) -> None:
+    lab.start()
+    cluster.slurmctld_stop()
+    said = lab.stop()
+    assert "orchestrator is Cancelled" in said
+    assert lab.record(0)["code"] == 0
+    cluster.slurmctld_start()
+    lab.nothing_runs()
+
+
+def test_a_start_without_the_controller_is_refused_with_slurms_own_words(
+    cluster: Cluster, lab: Lab
+) -> None:
+    cluster.slurmctld_stop()
+    ended = lab.drive(DATABASE + "exp.start(database)\n", succeeds=False, seconds=60)
+    assert ended.code == 1
+    last = ended.said.splitlines()[-1]
+    assert last.startswith("hpcorch.errors.")
+    assert "Unable to contact slurm controller" in last
+    cluster.slurmctld_start()
+    lab.nothing_runs()
+
+
+def test_tracking_goes_on_from_queue_and_records_while_the_accounting_is_down(
+    accounting_cluster: Cluster, lab: Lab
+) -> None:
+    cluster, go = accounting_cluster, lab.shared / "go"
+    driver = lab.begin(WAITING, go)
+    driver.says("m is Running")
+    cluster.slurmdbd_stop()
+    assert lab.states() == ["Running"] * 3
+    assert lab.answers()
+    go.touch()
+    ended = driver.end()
+    assert ended.code == 0, ended.said
+    assert "m is Failed, exit code 3" in ended.said
+    assert "orchestrator is Cancelled" in lab.stop()
+    cluster.slurmdbd_start()
+    lab.nothing_runs()
+
+
+def test_what_only_the_accounting_knows_is_not_made_up_while_it_is_down(
+    forgetful: Cluster, lab: Lab
+) -> None:
+    """A job that left no record, and that the controller has forgotten."""
+    cluster, end = forgetful, lab.shared / "end"
+    lab.drain()
+    words = "exp.start(exp.create_model('m', exp.create_run_settings('/bin/true')), wait=False)"
+    lab.drive(NEW + words)
+    job = lab.job("m")
+    cluster.run(["scancel", job])
+    until(lambda: not cluster.job_states(job), "the controller to forget", 30)
+    cluster.slurmdbd_stop()
+    watcher = lab.begin(WATCHING, end)
+    watcher.says("stale: sacct failed", 20)
+    cluster.slurmdbd_start()
+    until(lambda: lab.runs()["m"]["state"] == "Cancelled", "the answer of the accounting", 20)
+    # The same tracker must come to the same end: a failed query is no answer.
+    until(lambda: "Cancelled" in watcher.said(), f"the same in:\n{watcher.said()}", 5)
+    end.touch()
