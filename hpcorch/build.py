@@ -6,6 +6,7 @@ Nothing is submitted or written here; every refusal comes before anything has st
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from hpcorch import __version__, schedulers, server, shell
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
-from hpcorch.errors import InputError
+from hpcorch.errors import InputError, SchedulerError
 from hpcorch.paths import templates_dir
 from hpcorch.plan import (
     DatabaseUse,
@@ -31,6 +32,8 @@ from hpcorch.schedulers.base import Limits, Scheduler
 from hpcorch.sites import Site
 
 _INTERFACES = Path("/sys/class/net")
+# qsub prints its version without asking anybody.
+_VERSION_SECONDS = 10.0
 # Where Slurm's clients look; the last one is where a cluster without local files puts its own.
 _SLURM_CONFS = (
     "/etc/slurm/slurm.conf",
@@ -60,11 +63,14 @@ def choose_scheduler(
         name, reason = _detect(environ)
     if name == "slurm" and environ.get("SLURM_JOB_ID"):
         name, reason = "slurm-steps", f"this is inside the Slurm job {environ['SLURM_JOB_ID']}"
-    return schedulers.create(name, templates_dir(), environ), reason
+    return schedulers.create(name, templates_dir(), environ, site.pbs_place), reason
 
 
 def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
     """Find the batch system: programs alone do not make one, a configuration must be there too."""
+    program = shutil.which("qsub", path=environ.get("PATH"))
+    if program is not None and (version := _ask_version(program)):
+        return "pbs", f"{program} says {version}"
     program = shutil.which("sbatch", path=environ.get("PATH"))
     if program is None:
         return "local", "there is no batch system here"
@@ -72,6 +78,21 @@ def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
         if conf and Path(conf).is_file():
             return "slurm", f"{program} and {conf} are there"
     return "local", f"{program} is there, but no slurm.conf"
+
+
+def _ask_version(program: str) -> str:
+    """Return what a real qsub of PBS says of itself, nothing for any other."""
+    try:
+        said = shell.run(shell.Command((program, "--version"), timeout=_VERSION_SECONDS)).out
+    except SchedulerError:
+        return ""
+    return pbs_version(said)
+
+
+def pbs_version(said: str) -> str:
+    """Return the line that only PBS prints: Torque and Slurm have a qsub too."""
+    found = re.search(r"^pbs_version = \S+$", said, re.MULTILINE)
+    return found[0] if found else ""
 
 
 class Builder:

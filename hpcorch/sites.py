@@ -26,7 +26,11 @@ _SYSTEM_FILE = Path("/etc/xdg/hpcorch/site.toml")
 
 @dataclass(frozen=True)
 class Site:
-    """Values of one machine; `origins` tells for each which file or variable it came from."""
+    """Values of one machine; `origins` tells for each which file or variable it came from.
+
+    `pbs_place` is how PBS gives a database's shard a node of its own: excl, exclhost or none.
+    `pbs_starter` is what reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
+    """
 
     scheduler: str = "auto"
     interface: tuple[str, ...] = ()
@@ -35,9 +39,15 @@ class Site:
     template_dirs: tuple[str, ...] = ()
     boot_seconds: int = 60
     deadline_seconds: int = 600
+    pbs_place: str = "excl"
+    pbs_starter: str = "pbsdsh"
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
+_CHOICES = {
+    "pbs_place": ("excl", "exclhost", "none"),
+    "pbs_starter": ("pbsdsh", "pbs_tmrsh", "ssh", "mpiexec"),
+}
 _KEYS = {item.name: item for item in dataclasses.fields(Site) if item.name != "origins"}
 
 
@@ -102,6 +112,9 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     if type(value) is not type(default) or (isinstance(value, int) and value < 1):
         allowed = "a whole number above 0" if isinstance(default, int) else "text"
         raise SiteError(f"{origin} sets {key} to {value!r}: it must be {allowed}")
+    if value not in _CHOICES.get(key, (value,)):
+        allowed = ", ".join(_CHOICES[key])
+        raise SiteError(f"{origin} sets {key} to {value!r}: it must be one of {allowed}")
     return value
 
 

@@ -60,7 +60,8 @@ def look_up(run: Run, scheduler: Scheduler) -> Run:
     """Return `run` with its job if a driver died between submitting it and writing its id."""
     if run.job is not None or run.rejected:
         return run
-    found = scheduler.parse_find(shell.run(scheduler.find_command(run.token)), run.token)
+    asked = shell.run(scheduler.find_command(run.entity, run.token))
+    found = scheduler.parse_find(asked, run.token)
     return replace(run, job=found)
 
 
@@ -90,7 +91,7 @@ def _call(request: Submittable, scheduler: Scheduler) -> JobId:
 
 def _find(request: Submittable, scheduler: Scheduler, cause: SchedulerError) -> JobId | None:
     try:
-        asked = shell.run(scheduler.find_command(request.token))
+        asked = shell.run(scheduler.find_command(request.name, request.token))
         return scheduler.parse_find(asked, request.token)
     except SchedulerError as error:
         raise _unknown(request, cause) from error

@@ -58,6 +58,7 @@ def plan_database(database: Orchestrator, machine: Machine, target: Target) -> D
             threads=database.threads,
         ),
         warnings=warnings,
+        gang_starter=target.site.pbs_starter,
     )
 
 

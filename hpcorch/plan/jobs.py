@@ -79,7 +79,8 @@ class ServerPlan:
 class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
-    A gang is one job of that many nodes, otherwise the tasks are a job array.
+    A gang is one job of that many nodes, otherwise the tasks are a job array. `gang_starter` is
+    the program by which PBS reaches a gang's other nodes.
     """
 
     name: str
@@ -102,6 +103,7 @@ class DatabaseJob:
     deadline_seconds: int
     server: ServerPlan
     warnings: tuple[str, ...] = ()
+    gang_starter: str = "pbsdsh"
     kind: str = "database"
 
 

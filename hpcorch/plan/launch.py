@@ -6,7 +6,8 @@ from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
 from hpcorch.schedulers.base import Resources, Scheduler
 
-_WITH_SRUN = ("slurm", "slurm-steps")
+# PBS has no launcher of its own; MPI libraries bring one that reads its list of nodes.
+_FOR_MANY = {"slurm": "srun", "slurm-steps": "srun", "pbs": "mpiexec"}
 # The first process of a step writes down which one it is, then becomes the program.
 _NOTE_STEP = (
     "bash",
@@ -27,11 +28,11 @@ def launch_words(
     command = settings.run_command
     if command == "auto":
         many = tasks > 1 or resources.nodes > 1
-        command = "srun" if scheduler.name in _WITH_SRUN and many else "none"
+        command = _FOR_MANY.get(scheduler.name, "none") if many else "none"
     if command == "none":
         return _without_launcher(name, settings, tasks)
     if command == "srun":
-        if scheduler.name not in _WITH_SRUN:
+        if _FOR_MANY.get(scheduler.name) != "srun":
             raise InputError(f"run_command of {name} is 'srun': only Slurm has it")
         note = _NOTE_STEP if scheduler.name == "slurm-steps" else ()
         return (*_srun(settings, resources, tasks), *note)

@@ -13,29 +13,41 @@ from pathlib import Path
 from hpcorch.errors import InputError, SchedulerError
 from hpcorch.schedulers.base import Scheduler
 from hpcorch.schedulers.local import LocalScheduler
+from hpcorch.schedulers.pbs import PLACES, PbsScheduler
 from hpcorch.schedulers.slurm import SlurmScheduler
 from hpcorch.schedulers.slurm_steps import SlurmStepsScheduler
 
 GROUP = "hpcorch.schedulers"
 
 
-def _local(templates: Path, environ: Mapping[str, str]) -> Scheduler:
-    del environ
+def _local(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
+    del environ, place
     return LocalScheduler(str(templates / _LOCAL_TOOL))
 
 
-def _slurm(templates: Path, environ: Mapping[str, str]) -> Scheduler:
-    del templates, environ
+def _slurm(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
+    del templates, environ, place
     return SlurmScheduler()
 
 
-def _slurm_steps(templates: Path, environ: Mapping[str, str]) -> Scheduler:
+def _pbs(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
+    del templates, environ
+    return PbsScheduler(place)
+
+
+def _slurm_steps(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
+    del place
     return SlurmStepsScheduler(str(templates / _LOCAL_TOOL), environ.get("SLURM_JOB_ID", ""))
 
 
-_Factory = Callable[[Path, Mapping[str, str]], Scheduler]
+_Factory = Callable[[Path, Mapping[str, str], str], Scheduler]
 _LOCAL_TOOL = Path("local", "hpcorch-local")
-_BUILT_IN: dict[str, _Factory] = {"slurm": _slurm, "slurm-steps": _slurm_steps, "local": _local}
+_BUILT_IN: dict[str, _Factory] = {
+    "slurm": _slurm,
+    "slurm-steps": _slurm_steps,
+    "pbs": _pbs,
+    "local": _local,
+}
 
 
 def names() -> list[str]:
@@ -44,10 +56,15 @@ def names() -> list[str]:
     return [*_BUILT_IN, *(name for name in plugins if name not in _BUILT_IN)]
 
 
-def create(name: str, templates: Path, environ: Mapping[str, str]) -> Scheduler:
-    """Return the scheduler `name`; raises InputError if unknown, SchedulerError if broken."""
+def create(
+    name: str, templates: Path, environ: Mapping[str, str], pbs_place: str = PLACES[0]
+) -> Scheduler:
+    """Return the scheduler `name`; raises InputError if unknown, SchedulerError if broken.
+
+    `pbs_place` is how PBS gives a task a node of its own: see PbsScheduler.
+    """
     if name in _BUILT_IN:
-        return _BUILT_IN[name](templates, environ)
+        return _BUILT_IN[name](templates, environ, pbs_place)
     for point in entry_points(group=GROUP):
         if point.name == name:
             return _from_plugin(point, templates, environ)

@@ -200,8 +200,8 @@ class Scheduler(Protocol):
     def parse_submit(self, result: Result) -> JobId:
         """The id of the accepted job; raises CommandFailed, or SubmitAmbiguous if unknown."""
 
-    def find_command(self, token: str) -> Command:
-        """The call that looks a job up by the token it was submitted with."""
+    def find_command(self, name: str, token: str) -> Command:
+        """The call that looks a job up by the name and token it was submitted with."""
 
     def parse_find(self, result: Result, token: str) -> JobId | None:
         """The id of the job found, None if there is none; raises CommandFailed."""

@@ -75,8 +75,9 @@ class LocalScheduler:
             raise SubmitAmbiguous(f"the local submission printed {text!r} instead of a process id")
         return JobId(text)
 
-    def find_command(self, token: str) -> Command:
+    def find_command(self, name: str, token: str) -> Command:
         """The call that looks for a live job with this token."""
+        del name
         return self._call("find", token)
 
     def parse_find(self, result: Result, token: str) -> JobId | None:

@@ -140,9 +140,9 @@ class SlurmScheduler:
             raise SubmitAmbiguous(f"sbatch broke off: {message}")
         raise CommandFailed(f"sbatch refused the job: {message}")
 
-    def find_command(self, token: str) -> Command:
+    def find_command(self, name: str, token: str) -> Command:
         """All jobs of this user with their comments, where the token is."""
-        del token
+        del name, token
         return Command(("squeue", "--me", "-h", "-t", "all", "-o", "%F|%k"), timeout=_TIMEOUT)
 
     def parse_find(self, result: Result, token: str) -> JobId | None:

@@ -55,6 +55,12 @@ def on_slurm() -> BatchSettings:
     return BatchSettings(time="12:00:00", queue="debug", account="a1", batch_args={"qos": "x y"})
 
 
+def on_mpi() -> RunSettings:
+    settings = many()
+    settings.run_args = {"bind-to": "core"}
+    return settings
+
+
 def many() -> RunSettings:
     settings = RunSettings("program", ["in put"], run_args={"mpi": "pmix"})
     settings.set_nodes(2)
@@ -104,6 +110,16 @@ CASES: dict[str, Callable[[], Job]] = {
     ),
     "slurm-database-gang": lambda: database(scheduler="slurm", db_nodes=3, layout="gang"),
     "slurm-model": lambda: model("app", many(), "orchestrator", scheduler="slurm"),
+    "pbs-database-array": lambda: database(
+        scheduler="pbs",
+        db_nodes=3,
+        batch_settings=BatchSettings(
+            time="1-12:00:00", queue="debug", account="a1", batch_args={"filesystems": "home:eagle"}
+        ),
+    ),
+    "pbs-database-1": lambda: database(scheduler="pbs"),
+    "pbs-database-gang": lambda: database(scheduler="pbs", db_nodes=3, layout="gang"),
+    "pbs-model": lambda: model("app", on_mpi(), "orchestrator", scheduler="pbs"),
     "slurm-steps-database": lambda: database(scheduler="slurm-steps", db_nodes=3),
     "slurm-steps-model": lambda: model("app", many(), scheduler="slurm-steps"),
     "model-ugly": lambda: model(
@@ -113,7 +129,7 @@ CASES: dict[str, Callable[[], Job]] = {
 
 
 def scheduler_of(case: str) -> str:
-    names = ("slurm-steps", "slurm")
+    names = ("slurm-steps", "slurm", "pbs")
     return next((name for name in names if case.startswith(name + "-")), "local")
 
 
@@ -164,7 +180,7 @@ def test_the_header_holds_the_hash_of_what_follows(case):
     assert mark
     assert digest == script.sha256 == hashlib.sha256(body.encode()).hexdigest()
     assert head.startswith("#!/bin/bash\n")
-    command = "sbatch" if scheduler_of(case) == "slurm" else "bash"
+    command = {"slurm": "sbatch", "pbs": "qsub"}.get(scheduler_of(case), "bash")
     assert f"# to submit it by hand: {command} THIS_FILE\n" in head
     assert f"from {scheduler_of(case)}/" in head
 
@@ -184,7 +200,7 @@ def test_a_script_holds_no_secret(case):
     assert not re.search(r"password=[0-9A-Za-z]", script.text)
     assert not re.search(r"(?i)\b(requirepass|masterauth) ", script.text)
     # A batch job is found by its token again, so that one stands there; it opens nothing.
-    assert (TOKEN in script.text) == (scheduler_of(case) == "slurm")
+    assert (TOKEN in script.text) == (scheduler_of(case) in ("slurm", "pbs"))
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -30,7 +30,7 @@ def test_the_builders_make_argument_lists():
     local = LocalScheduler("/t/tool")
     asked = local.submit_command(Submittable("m", "tok", "/r/job.sh", "/r/log", is_array=False))
     assert asked.argv == ("bash", "/t/tool", "submit", "tok", "/r/job.sh", "/r/log")
-    assert local.find_command("tok").argv[2:] == ("find", "tok")
+    assert local.find_command("db", "tok").argv[2:] == ("find", "tok")
     assert local.queue_command([JOB]).argv[2:] == ("queue", "7:tok")
     assert local.cancel_command([JOB], force=False).argv[2:] == ("cancel", "TERM", "7:tok")
     assert local.cancel_command([JOB], force=True).argv[2:] == ("cancel", "KILL", "7:tok")
@@ -136,7 +136,7 @@ def test_a_job_is_found_by_its_token_while_it_lives(tmp_path):
     other.started()
 
     def find(token):
-        return shell.run(SCHEDULER.find_command(token)).out.split()
+        return shell.run(SCHEDULER.find_command("db", token)).out.split()
 
     assert find(TOKEN) == [str(lab.pid)]
     assert find("another") == [str(other.pid)]
@@ -236,7 +236,7 @@ def test_many_cancellations_end_one_job_once(tmp_path):
 
 @pytest.mark.parametrize("words", [(), ("nonsense",), ("cancel", "HUP", "1:x")])
 def test_a_wrong_call_fails(words):
-    tool = SCHEDULER.find_command("x").argv[1]
+    tool = SCHEDULER.find_command("db", "x").argv[1]
     assert shell.run(Command(("bash", tool, *words))).code == 2
 
 

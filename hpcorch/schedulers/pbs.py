@@ -1,0 +1,299 @@
+"""OpenPBS and PBS Professional: qsub, qstat, qselect and qdel as text out and text back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from hpcorch.errors import CommandFailed, InputError, ParseError, SubmitAmbiguous
+from hpcorch.schedulers.base import (
+    Command,
+    JobId,
+    JobRef,
+    Limits,
+    QueueLimits,
+    QueueReport,
+    Resources,
+    Result,
+    Submittable,
+    TaskState,
+    TaskStatus,
+)
+from hpcorch.schedulers.pbs_states import (
+    PbsId,
+    blocks,
+    clock,
+    jobs,
+    parse_id,
+    refused,
+    seconds,
+    status,
+)
+
+# A frozen server lets every client wait for ever.
+_TIMEOUT = 60.0
+PLACES = ("excl", "exclhost", "none")
+# These words come when the contact broke after the server may have accepted. That it could not
+# even be connected to is a plain refusal.
+_LOST_CONTACT = re.compile(
+    r"background qsub|timed? ?out|connection (?:reset|closed|lost|aborted)|broken pipe|"
+    r"end of file|premature end|protocol error|communication|internal (?:server )?error",
+    re.IGNORECASE,
+)
+_NO_CONTACT = re.compile(r"cannot connect to server", re.IGNORECASE)
+_ACCEPTED = re.compile(r"\d+(?:\[\])?\.[A-Za-z0-9][\w.-]*", re.ASCII)
+_SPEAKER = re.compile(r"^q\w+: ")
+_USAGE = re.compile(r"^usage:|^\s+\[|^ {2,}\w+ --version$")
+
+
+class PbsScheduler:
+    """Job scripts as PBS jobs and job arrays.
+
+    `place` says how a task gets a node of its own: `excl` (the vnode), `exclhost` (all vnodes of
+    the host), or `none` where the site sees to it and refuses to be told.
+    """
+
+    name = "pbs"
+    script_name = "job.pbs"
+    is_batch = True
+    is_remote = True
+    poll_floor = 15.0
+    # A record may lag behind the queue by what a network file system caches.
+    record_grace = 15.0
+
+    def __init__(self, place: str = PLACES[0]) -> None:
+        if place not in PLACES:
+            raise InputError(f"pbs_place is {place!r}: it must be one of " + ", ".join(PLACES))
+        self._place = place
+
+    def directives(self, resources: Resources) -> tuple[str, ...]:
+        """Lines for `#PBS`; what was not asked for is left to the site's defaults."""
+        extra = dict(resources.extra)
+        place = extra.pop("place", self._placement(resources))
+        wanted: list[tuple[str, str | None]] = [("N", job_name(resources.name, resources.token))]
+        if resources.elements > 1:
+            throttle = f"%{resources.max_running}" if resources.max_running else ""
+            wanted.append(("J", f"0-{resources.elements - 1}{throttle}"))
+        wanted.append(("l", f"select={extra.pop('select', None) or _select(resources)}"))
+        if place:
+            wanted.append(("l", f"place={place}"))
+        if resources.walltime:
+            wanted.append(("l", f"walltime={clock(resources.walltime)}"))
+        if resources.queue:
+            wanted.append(("q", resources.queue))
+        if resources.account:
+            wanted.append(("A", resources.account))
+        # One file, written where it belongs while the job runs; a login shell of the user's own
+        # choice could not run bash's words, or would add some of its own.
+        wanted += [("j", "oe"), ("k", "doe"), ("S", "/bin/bash")]
+        for key, value in extra.items():
+            wanted.append((key, value) if len(key) == 1 else ("l", f"{key}={value or 'True'}"))
+        return tuple(_directive(key, value) for key, value in wanted)
+
+    def _placement(self, resources: Resources) -> str:
+        """Return how nodes are chosen. `scatter` spreads one job's chunks, never an array."""
+        spread = "scatter" if resources.nodes > 1 else ""
+        alone = self._place if resources.exclusive and self._place != "none" else ""
+        return ":".join(filter(None, (spread, alone)))
+
+    def by_hand(self) -> str:
+        """The qsub call."""
+        return "qsub THIS_FILE"
+
+    def limits_commands(self) -> tuple[Command, ...]:
+        """Two calls: the server and its queues."""
+        return (
+            Command(("qstat", "-B", "-f"), timeout=_TIMEOUT),
+            Command(("qstat", "-Q", "-f"), timeout=_TIMEOUT),
+        )
+
+    def parse_limits(self, results: Sequence[Result]) -> Limits:
+        """max_array_size, and each queue's largest number of nodes and longest walltime."""
+        servers, queues = results
+        server = next((attributes for _, attributes in blocks(servers.out)), {})
+        return Limits(
+            _number(server.get("max_array_size", "")),
+            {
+                name: QueueLimits(
+                    _number(attributes.get("resources_max.nodect", "")),
+                    seconds(attributes.get("resources_max.walltime", "")),
+                )
+                for name, attributes in blocks(queues.out)
+            },
+            server.get("default_queue", ""),
+        )
+
+    def submit_command(self, job: Submittable) -> Command:
+        """`qsub -f`, without its helper in the background; PBS's messages go to the run directory.
+
+        Tasks of an array would overwrite one file; names by job id are not to be had with `-k doe`.
+        """
+        index = ".^array_index^" if job.is_array else ""
+        output = f"{job.log_path.removesuffix('.log')}.{job.token}{index}.log"
+        return Command(("qsub", "-f", "-o", output, job.script_path), timeout=_TIMEOUT)
+
+    def parse_submit(self, result: Result) -> JobId:
+        """The last line that is an id with its server; wrappers may print around it."""
+        lines = [line.strip() for line in result.out.splitlines()]
+        found = [line for line in lines if _ACCEPTED.fullmatch(line)]
+        # Ids are printed after acceptance only; a silent exit code is the job's own (-W block).
+        if found and (result.code == 0 or not result.err.strip()):
+            return JobId(found[-1])
+        if result.code == 0:
+            raise SubmitAmbiguous(f"qsub printed no job id but {result.out.strip()[-200:]!r}")
+        message = _message(result)
+        never = _NO_CONTACT.search(result.err) is not None
+        broken = result.code < 0 or not result.err.strip() or _LOST_CONTACT.search(result.err)
+        if found or (broken and not never):
+            raise SubmitAmbiguous(f"qsub broke off: {message}")
+        raise CommandFailed(f"qsub refused the job: {message}")
+
+    def find_command(self, name: str, token: str) -> Command:
+        """All jobs of that name, of which the token is a part; nobody else's have to be listed."""
+        return Command(("qselect", "-N", job_name(name, token)), timeout=_TIMEOUT)
+
+    def parse_find(self, result: Result, token: str) -> JobId | None:
+        """The only id that was printed."""
+        if result.code != 0:
+            raise CommandFailed(f"qselect failed: {_message(result)}")
+        lines = [line.strip() for line in result.out.splitlines()]
+        found = sorted({line for line in lines if _ACCEPTED.fullmatch(line)})
+        if len(found) > 1:
+            raise ParseError(f"several jobs have the token {token}: " + ", ".join(found))
+        return JobId(found[0]) if found else None
+
+    def queue_command(self, jobs: Sequence[JobRef]) -> Command:
+        """One qstat for all jobs and tasks that live.
+
+        With `-x` a server that keeps no history, as most do, says nothing of those either.
+        """
+        return _qstat(jobs)
+
+    def parse_queue(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
+        """The tasks in the plain form; every job must be shown, or be refused by its name."""
+        return _report(result, jobs)
+
+    def history_command(self, jobs: Sequence[JobRef]) -> Command | None:
+        """The same with the jobs that have ended, for which the server may keep no history."""
+        return _qstat(jobs, "-x")
+
+    def parse_history(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
+        """As parse_queue; nothing where there is no history."""
+        return _report(result, jobs)
+
+    def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
+        """Ends with SIGTERM, later SIGKILL; with `force` SIGKILL at once, even on a lost node."""
+        options = ("-W", "force") if force else ()
+        return Command(("qdel", *options, *(ref.id.job for ref in jobs)), timeout=_TIMEOUT)
+
+    def job_label(self, job: JobRef) -> str:
+        """The id, with the range of an array in its brackets, as qdel and qstat take it."""
+        return job.id.job.replace("[]", f"[0-{job.elements - 1}]")
+
+
+def job_name(name: str, token: str) -> str:
+    """Return the name of a job: qselect finds jobs by it, and by nothing else that is free.
+
+    Accounts and projects are for the site, variables are damaged, output paths are not searched.
+    """
+    # Older servers want a letter first; not all clients take a dot.
+    first = "" if name[:1].isalpha() else "j"
+    return f"{first}{name}_{token}".replace(".", "_")
+
+
+def _select(resources: Resources) -> str:
+    """Return the chunks: one for each node, by name if hosts were asked for."""
+    tasks, cpus = resources.tasks_per_node, resources.cpus_per_task
+    chunk = f"ncpus={tasks * (cpus or 1)}:mpiprocs={tasks}"
+    if cpus:
+        # Else OMP_NUM_THREADS is the number of all CPUs of the chunk.
+        chunk += f":ompthreads={cpus}"
+    if not resources.hosts:
+        return f"{resources.nodes}:{chunk}"
+    if len(resources.hosts) != resources.nodes:
+        raise InputError(
+            f"host_list of {resources.name} has {len(resources.hosts)} hosts: PBS needs one for "
+            f"each of the {resources.nodes} nodes of a job"
+        )
+    return "+".join(f"1:{chunk}:host={host}" for host in resources.hosts)
+
+
+def _directive(key: str, value: str | None) -> str:
+    """Return one option; PBS knows both kinds of quotes and no way to write one inside itself."""
+    if value is None:
+        return f"-{key}"
+    if re.fullmatch(r"[\w@%+=:,./^()-]+", value, re.ASCII):
+        return f"-{key} {value}"
+    quote = next((mark for mark in "\"'" if mark not in value), None)
+    if quote is None:
+        raise InputError(f"the option -{key} is {value!r}: PBS takes one kind of quotes at most")
+    return f"-{key} {quote}{value}{quote}"
+
+
+def _qstat(jobs: Sequence[JobRef], *options: str) -> Command:
+    ids = (ref.id.job for ref in jobs)
+    return Command(("qstat", *options, "-t", "-f", *ids), timeout=_TIMEOUT)
+
+
+def _report(result: Result, asked: Sequence[JobRef]) -> QueueReport:
+    """Return what qstat says; a job of which it says nothing is an error, never a job gone."""
+    try:
+        refs = [(parse_id(ref.id.job), ref) for ref in asked]
+        shown = list(jobs(result.out))
+    except ValueError as error:
+        raise ParseError(f"unexpected output of qstat: {error}") from error
+    by_number: dict[int, list[tuple[PbsId, JobRef]]] = {}
+    for own, ref in refs:
+        by_number.setdefault(own.number, []).append((own, ref))
+    found: dict[JobId, dict[int | None, TaskStatus | None]] = {}
+    for job, attributes in shown:
+        for own, ref in by_number.get(job.number, ()):
+            if job.is_of(own):
+                found.setdefault(ref.id, {})[job.index] = status(attributes)
+    gone = {
+        ref.id
+        for job in refused(result.err)
+        for own, ref in by_number.get(job.number, ())
+        if job.is_of(own)
+    }
+    silent = [ref for _, ref in refs if ref.id not in found and ref.id not in gone]
+    if silent:
+        raise _unanswered(result, silent)
+    report: dict[tuple[JobId, int], TaskStatus] = {}
+    for own, ref in refs:
+        for index, state in _tasks(own, ref, found.get(ref.id, {})):
+            report[ref.id, index] = state
+    return report
+
+
+def _tasks(
+    own: PbsId, ref: JobRef, found: dict[int | None, TaskStatus | None]
+) -> list[tuple[int, TaskStatus]]:
+    """Return the states of one job's tasks; those of a gang are all as their job is."""
+    whole = found.get(None)
+    known = dict.fromkeys(range(ref.elements), whole)
+    if own.is_array:
+        # A parent's exit code is nobody's, and while it runs its tasks need not.
+        waits = whole is not None and whole.state is TaskState.QUEUED
+        alive = whole is not None and not whole.state.terminal
+        rest = whole if waits else TaskStatus(TaskState.UNKNOWN) if alive else None
+        known = {index: found.get(index, rest) for index in range(ref.elements)}
+    return [(index, state) for index, state in known.items() if state is not None]
+
+
+def _unanswered(result: Result, silent: Sequence[JobRef]) -> CommandFailed | ParseError:
+    if result.code != 0:
+        return CommandFailed(f"qstat failed: {_message(result)}")
+    names = ", ".join(ref.id.job for ref in silent[:5])
+    return ParseError(f"qstat says nothing of the jobs {names}")
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdecimal() else None
+
+
+def _message(result: Result) -> str:
+    """Return what the command said, in one line, without its usage."""
+    lines = (result.err.strip() or result.out.strip()).splitlines()
+    said = [_SPEAKER.sub("", line).strip() for line in lines if not _USAGE.match(line)]
+    return "; ".join([line for line in said if line][-5:]) or f"exit code {result.code}"
