@@ -98,11 +98,6 @@ class ReplyReader:
         self._start = 0
         self._end = 0
 
-    @property
-    def is_empty(self) -> bool:
-        """True when nothing was received that has not been read."""
-        return self._start == self._end
-
     def line(self) -> bytes:
         """Return the next line without its CRLF."""
         while True:
