@@ -20,7 +20,7 @@ demo: $(FOR_USE) ## set up .venv and run the example on this machine
 	$(BIN)/hpcorch demo
 
 test: prepare lint ## set up what tests need, then run every check and every test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 bench: prepare $(FOR_TESTS) ## measure speed; prints ratios
 	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python -m tests.bench.$$(basename $$script .py); done
