@@ -29,7 +29,7 @@ from hpcorch.plan import (
 )
 from hpcorch.render import Renderer, Script
 from hpcorch.schedulers.base import Limits, Scheduler
-from hpcorch.sites import Site
+from hpcorch.sites import Site, template_dirs
 
 _INTERFACES = Path("/sys/class/net")
 # qsub prints its version without asking anybody.
@@ -102,7 +102,7 @@ class Builder:
         self._site = site
         self._scheduler = scheduler
         self._environ = environ
-        self._renderer = Renderer(templates_dir(), site.template_dirs)
+        self._renderer = Renderer(templates_dir(), template_dirs(site, environ))
         self._machine: Machine | None = None
         self._limits: Limits | None = None
 

@@ -31,6 +31,7 @@ VERBS = {
     "status": "show the runs in a directory and how they stand",
     "logs": "show what runs have printed",
     "stop": "end the runs in a directory",
+    "template": "show the job script templates, and check what a site has made of them",
     "doctor": "check this machine and say how to cure what is wrong",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import shlex
 import sys
@@ -31,3 +32,9 @@ def print_exactly(text: str) -> None:
 def command(*words: str | Path) -> str:
     """Return a command to type, quoted for a shell."""
     return shlex.join(str(word) for word in words)
+
+
+def unified(before: str, after: str, name_before: str, name_after: str) -> str:
+    """Return what differs between two texts as a unified diff, empty when nothing does."""
+    old, new = (text.splitlines(keepends=True) for text in (before, after))
+    return "".join(difflib.unified_diff(old, new, name_before, name_after))
