@@ -20,6 +20,7 @@ from hpcorch.sites import Site
 # A rehearsed script is the same every time, so that two of them can be compared.
 _TOKEN = "0123456789abcdef"
 _RUN_DIR = "/path/of/the/experiment"
+_SAMPLE_BATCH = BatchSettings(time="1:00:00", queue="queue", account="account")
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Rehearsal:
     job: Job
 
 
-def rehearsals(scheduler: str, site: Site) -> list[Rehearsal]:
-    """Plan one job of every kind that `scheduler` can run."""
-    return [Rehearsal(title, job) for title, job in _jobs(scheduler, site)]
+def rehearsals(scheduler: str, site: Site, batch: BatchSettings = _SAMPLE_BATCH) -> list[Rehearsal]:
+    """Plan one job of every kind that `scheduler` can run; `batch` is what batch jobs ask for."""
+    return [Rehearsal(title, job) for title, job in _jobs(scheduler, site, batch)]
 
 
 def render(rehearsal: Rehearsal, scheduler: str, template_dirs: Sequence[str]) -> Script:
@@ -50,11 +51,10 @@ def render(rehearsal: Rehearsal, scheduler: str, template_dirs: Sequence[str]) -
     return Renderer(templates_dir(), template_dirs).render(rehearsal.job, scheduler, __version__)
 
 
-def _jobs(scheduler: str, site: Site) -> Iterator[tuple[str, Job]]:
+def _jobs(scheduler: str, site: Site, batch: BatchSettings) -> Iterator[tuple[str, Job]]:
     # Some schedulers describe themselves by the job they are in.
     made = schedulers.create(scheduler, templates_dir(), {"SLURM_JOB_ID": "1"}, site.pbs_place)
     machine = Machine(server=StandInServer(), server_environment={})
-    batch = BatchSettings(time="1:00:00", queue="queue", account="account")
     batch = batch if made.is_batch else BatchSettings()
 
     def target(name: str) -> Target:

@@ -16,8 +16,15 @@ from hpcorch.render.catalogue import Catalogue
 from hpcorch.shell import Command
 from hpcorch.sites import Site
 
-# A rendered script's libraries use variables that the rendered part does not.
-_SHELLCHECK = ("shellcheck", "--format=gcc", "--shell=bash", "--severity=info", "-e", "SC2034")
+# A script includes libraries of which it does not use every variable and function.
+_SHELLCHECK = (
+    "shellcheck",
+    "--format=gcc",
+    "--shell=bash",
+    "--severity=info",
+    "-e",
+    "SC2034,SC2317,SC2329",
+)
 
 
 @dataclass(frozen=True)
@@ -82,17 +89,16 @@ def _check_scripts(dirs: Sequence[str], site: Site, schedulers: Sequence[str]) -
             except TemplateError as error:
                 yield Finding(place, 0, error.message, error.hint)
             else:
-                yield from _check_shell(place, item, scheduler, text)
+                for complaint in new_complaints(item, scheduler, text):
+                    yield Finding(place, 0, complaint)
 
 
-def _check_shell(place: str, item: Rehearsal, scheduler: str, text: str) -> Iterator[Finding]:
-    """Look at what bash and shellcheck say of this script and not of the shipped one."""
+def new_complaints(item: Rehearsal, scheduler: str, text: str) -> list[str]:
+    """Return what bash and shellcheck say of a script and not of the shipped one."""
     shipped = render(item, scheduler, []).text
-    complaints = [] if text == shipped else _complaints(text)
-    known = _complaints(shipped) if complaints else []
-    for complaint in complaints:
-        if complaint not in known:
-            yield Finding(place, 0, complaint)
+    said = [] if text == shipped else _complaints(text)
+    known = _complaints(shipped) if said else []
+    return [complaint for complaint in said if complaint not in known]
 
 
 def _complaints(text: str) -> list[str]:

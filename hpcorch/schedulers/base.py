@@ -200,6 +200,12 @@ class Scheduler(Protocol):
     def parse_submit(self, result: Result) -> JobId:
         """The id of the accepted job; raises CommandFailed, or SubmitAmbiguous if unknown."""
 
+    def try_command(self, job: Submittable) -> Command | None:
+        """The call that has a script checked without submitting it; None where there is none."""
+
+    def parse_try(self, result: Result) -> str:
+        """What the check said; raises CommandFailed when the script would be refused."""
+
     def find_command(self, name: str, token: str) -> Command:
         """The call that looks a job up by the name and token it was submitted with."""
 

@@ -140,6 +140,17 @@ class SlurmScheduler:
             raise SubmitAmbiguous(f"sbatch broke off: {message}")
         raise CommandFailed(f"sbatch refused the job: {message}")
 
+    def try_command(self, job: Submittable) -> Command | None:
+        """`sbatch --test-only`: it tells when and where the job could start."""
+        return Command(("sbatch", "--test-only", job.script_path), timeout=_TIMEOUT)
+
+    def parse_try(self, result: Result) -> str:
+        """Return sbatch's line, which it prints on standard error."""
+        message = _message(result).removeprefix("sbatch: ")
+        if result.code:
+            raise CommandFailed(f"sbatch would refuse the job: {message}")
+        return message
+
     def find_command(self, name: str, token: str) -> Command:
         """All jobs of this user with their comments, where the token is."""
         del name, token
