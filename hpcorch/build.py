@@ -17,6 +17,7 @@ from hpcorch import __version__, schedulers, server, shell
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.errors import InputError, SchedulerError
+from hpcorch.module.library import find_module
 from hpcorch.paths import templates_dir
 from hpcorch.plan import (
     DatabaseUse,
@@ -117,6 +118,7 @@ class Builder:
                 server_conf=conf,
                 cli=server.find_cli(self._environ, found) or "",
                 openssl=shutil.which("openssl", path=self._environ.get("PATH")) is not None,
+                module=str(find_module(self._environ) or ""),
             )
         return self._machine
 

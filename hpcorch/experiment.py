@@ -94,6 +94,7 @@ class Experiment:
         threads: int = 1,
         maxmemory: str | None = None,
         module_paths: Sequence[str] = (),
+        ai_commands: bool | None = None,
         layout: str = "array",
         hosts: str | Sequence[str] | None = None,
         account: str = "",
@@ -114,6 +115,7 @@ class Experiment:
             threads=threads,
             maxmemory=maxmemory,
             module_paths=module_paths,
+            ai_commands=ai_commands,
             layout=layout,
             batch_settings=BatchSettings(time=time, queue=queue, account=account),
         )

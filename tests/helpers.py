@@ -268,12 +268,15 @@ def fake_server(flavour: Flavour = "redis", *, tls: bool = True) -> Server:
     return Server(program, flavour, (7, 2, 4), tls=tls, source="PATH", malloc="libc")
 
 
-def fake_machine(flavour: Flavour = "redis", *, tls: bool = True, conf: str = "") -> Machine:
+def fake_machine(
+    flavour: Flavour = "redis", *, tls: bool = True, conf: str = "", module: str = ""
+) -> Machine:
     return Machine(
         server=fake_server(flavour, tls=tls),
         server_environment={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
         server_conf=conf,
         cli=f"/opt/{flavour}/{flavour}-cli",
+        module=module,
     )
 
 

@@ -6,6 +6,7 @@ set -euo pipefail
 # program:package
 needed=(
     redis-server:redis-server
+    gcc:gcc
     openssl:openssl
     numactl:numactl
     setsid:util-linux
@@ -30,6 +31,8 @@ missing_packages() {
     for entry in "${needed[@]}"; do
         command -v "${entry%%:*}" >/dev/null || echo "${entry##*:}"
     done | sort -u
+    # The C library's headers are no program either.
+    [[ -e /usr/include/stdio.h ]] || echo libc6-dev
     # A plugin of slurmdbd is no program.
     compgen -G '/usr/lib/*/slurm-wlm/accounting_storage_mysql.so' >/dev/null || echo slurm-wlm-mysql-plugin
 }

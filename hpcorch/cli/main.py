@@ -34,6 +34,7 @@ VERBS = {
     "site": "show the site profile, and check that jobs can be made and run with it",
     "config": "show the settings in effect and where they come from",
     "template": "show the job script templates, and check what a site has made of them",
+    "module": "find, compile and try the server module for SmartRedis programs",
     "doctor": "check this machine and say how to cure what is wrong",
     "completion": "print what a shell needs to complete verbs and options",
 }

@@ -47,7 +47,9 @@ class Orchestrator:
     the network interface(s) to listen on, None lets the site or hpcorch choose; `security` is
     password (default), tls, smartredis (for programs that cannot authenticate) or open;
     `threads` are the server's I/O threads; `maxmemory` is text such as "3gb";
-    `module_paths` are server modules to load. On a batch system `layout` says whether the shards
+    `module_paths` are server modules to load; `ai_commands` says whether hpcorch's own is loaded,
+    which answers SmartRedis' AI.* commands (None: with security="smartredis" it is). On a batch
+    system `layout` says whether the shards
     are a job array or one job of `db_nodes` nodes, and `batch_settings` what to ask for.
     Raises InputError or InputTypeError that names the field.
     """
@@ -63,6 +65,7 @@ class Orchestrator:
         threads: int = 1,
         maxmemory: str | None = None,
         module_paths: Sequence[str] = (),
+        ai_commands: bool | None = None,
         layout: str = "array",
         batch_settings: BatchSettings | None = None,
     ) -> None:
@@ -77,6 +80,7 @@ class Orchestrator:
         self.module_paths = tuple(
             check.path("module_paths", item) for item in check.texts("module_paths", module_paths)
         )
+        self.ai_commands = None if ai_commands is None else check.flag("ai_commands", ai_commands)
         self.layout = check.choice("layout", layout, LAYOUTS)
         self.batch = batch_settings or BatchSettings()
         self.settings: dict[str, str] = {}

@@ -54,6 +54,7 @@ def plan_database(database: Orchestrator, machine: Machine, target: Target) -> D
             security=database.security,
             bus_tls=bus_tls,
             modules=database.module_paths,
+            ai_commands=database.ai_commands,
             settings=_settings(database),
             threads=database.threads,
         ),

@@ -39,13 +39,17 @@ class ServerFacts(Protocol):
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts that were looked up before planning: where things are, what the server can do."""
+    """Facts that were looked up before planning: where things are, what the server can do.
+
+    `module` is hpcorch's own server module, empty when it was not compiled.
+    """
 
     server: ServerFacts
     server_environment: Mapping[str, str]
     server_conf: str = ""
     cli: str = ""
     openssl: bool = True
+    module: str = ""
 
 
 @dataclass(frozen=True)
