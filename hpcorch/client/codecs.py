@@ -54,14 +54,18 @@ class NpyCodec:
 
     def store_command(self, key: bytes, tensor: Tensor) -> Sequence[Argument]:
         """As Codec says. Arrays contiguous in C or Fortran order are not copied, others once."""
-        array = _storable(tensor)
+        return (b"SET", key, self.value_of(tensor))
+
+    def value_of(self, tensor: Tensor) -> Argument:
+        """Return what is stored for `tensor`. Raises as `store_command` does."""
+        array = storable(tensor)
         fortran = array.flags.f_contiguous and not array.flags.c_contiguous
         layout = (array.dtype, array.shape, fortran)
         header = self._headers.get(layout)
         if header is None:
             header = _npy_header(array)
             _remember(self._headers, layout, header)
-        return (b"SET", key, (header, bytes_of(array)))
+        return (header, bytes_of(array))
 
     def fetch_command(self, key: bytes) -> Sequence[Argument]:
         """As Codec says."""
@@ -99,7 +103,8 @@ def bytes_of(array: Tensor) -> memoryview:
     return memoryview(flat)
 
 
-def _storable(tensor: Tensor) -> Tensor:
+def storable(tensor: Tensor) -> Tensor:
+    """Return `tensor` contiguous in C or Fortran order; InputTypeError if nothing can store it."""
     if not isinstance(tensor, np.ndarray):
         raise InputTypeError(f"a tensor must be a numpy array, not {type(tensor).__name__}")
     if tensor.dtype.hasobject:
