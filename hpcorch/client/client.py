@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from hpcorch.client.codecs import Codec, NpyCodec, Tensor
+from hpcorch.client.codecs import Codec, NpyCodec, Tensor, check_out
 from hpcorch.client.config import ConfigOptions
 from hpcorch.client.connection import Link
 from hpcorch.client.errors import RedisRuntimeError
@@ -74,14 +74,22 @@ class Client:
         arguments = self._codec.store_command(key, data)
         self._router.run(key, lambda link: link.bulk(arguments, ReplyReader.value))
 
-    def get_tensor(self, name: str) -> Tensor:
+    def get_tensor(self, name: str, out: Tensor | None = None) -> Tensor:
         """Return the tensor `name` as a new array with the dtype, shape and order it was put in.
 
-        Raises RedisRuntimeError when there is no such key or it holds no tensor.
+        When `out` is given, an array of the same dtype and shape in any order, it is filled and
+        returned; after an error its content is undefined. Raises RedisRuntimeError when there is no
+        such key, it holds no tensor or does not fit into `out`, InputTypeError and InputError for
+        an `out` that is no array or read-only.
         """
         key = _key(name)
+        if out is not None:
+            check_out(out)
         arguments = self._codec.fetch_command(key)
-        tensor = self._router.run(key, lambda link: link.bulk(arguments, self._codec.read_tensor))
+        tensor = self._router.run(
+            key,
+            lambda link: link.bulk(arguments, lambda reply: self._codec.read_tensor(reply, out)),
+        )
         if tensor is None:
             raise RedisRuntimeError(f"there is no tensor {name!r} in the database {self._place}")
         return tensor
