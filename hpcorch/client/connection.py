@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import redis
-from redis.exceptions import AskError, MovedError, RedisError, TryAgainError
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
 
 from hpcorch.client import wire
 from hpcorch.client.errors import RedisReplyError
@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 # A host that drops packets must not use up the time for the other addresses.
 _LONGEST_CONNECT = 10.0
+# What servers let a client send at once, unless they are told otherwise.
+_QUERY_BUFFER_BYTES = 2**30
 
 
 # After one of these the link is still in step: the server has answered in full.
@@ -54,6 +56,7 @@ class Link:
         self._socket = connection._sock
         self._reader = wire.ReplyReader(self._socket)
         self._broken: OSError | None = None
+        self._much = False
 
     @property
     def usable(self) -> bool:
@@ -77,8 +80,10 @@ class Link:
 
     def send(self, commands: Iterable[Sequence[wire.Argument]]) -> None:
         """Send commands; each must then be answered by one `receive`."""
+        pieces = wire.pack(commands)
+        self._much = sum(map(len, pieces)) > _QUERY_BUFFER_BYTES
         try:
-            wire.send(self._socket, wire.pack(commands))
+            wire.send(self._socket, pieces)
         except (BrokenPipeError, ConnectionResetError) as broken:
             # A server that refuses a command half-way says why before it hangs up.
             self._broken = broken
@@ -88,7 +93,11 @@ class Link:
         try:
             return self._reader.one(read)
         except OSError as error:
-            raise self._broken or error from error
+            self._broken = self._broken or error
+            if self._much and isinstance(self._broken, ConnectionError):
+                # To send it all again, until the time is up, would help nobody.
+                raise ResponseError("it hung up while more than 1 GiB was sent to it") from error
+            raise self._broken from error
 
     def refusal(self) -> Exception | None:
         """Read the next reply; return the server's error, None for any other reply."""

@@ -31,7 +31,7 @@ COMPLETE = b".COMPLETE"
 _NAMES = b".tensor_names"
 
 
-class Layout(Protocol):
+class DatasetLayout(Protocol):
     """Builds the requests for one kind of server; `key` is that of a dataset, without a suffix."""
 
     codec: Codec
@@ -60,7 +60,7 @@ class HashLayout:
         self.codec: Codec = self._npy
 
     def store(self, key: bytes, contents: Contents) -> list[Request]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         values: list[Argument] = []
         for name, tensor in contents.tensors.items():
             values += [encoded(name), self._npy.value_of(tensor)]
@@ -70,19 +70,19 @@ class HashLayout:
         return [*requests, _mark_complete(key)]
 
     def fetch(self, key: bytes) -> list[Request]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         return [_fetch_fields(key), Request(key, (b"HGETALL", _tensors_key(key)), self._read_all)]
 
     def fetch_rest(self, _key: bytes, _names: Sequence[str]) -> list[Request]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         return []
 
     def tensors(self, names: Sequence[str], replies: Sequence[Any]) -> dict[str, Tensor | None]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         return {name: replies[0].get(encoded(name)) for name in names}
 
     def keys(self, key: bytes, _names: Sequence[str]) -> list[bytes]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         return [meta_key(key), _tensors_key(key)]
 
     def _read_all(self, reply: ReplyReader) -> dict[bytes, Tensor | None]:
@@ -96,7 +96,7 @@ class RedisAILayout:
         self.codec: Codec = RedisAICodec()
 
     def store(self, key: bytes, contents: Contents) -> list[Request]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         if "meta" in contents.tensors:
             raise InputError(
                 f"tensor 'meta' of dataset {contents.name!r} cannot be stored: "
@@ -114,20 +114,20 @@ class RedisAILayout:
         ]
 
     def fetch(self, key: bytes) -> list[Request]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         return [_fetch_fields(key)]
 
     def fetch_rest(self, key: bytes, names: Sequence[str]) -> list[Request]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         commands = [self.codec.fetch_command(_tensor_key(key, name)) for name in names]
         return [Request(key, command, self.codec.read_tensor) for command in commands]
 
     def tensors(self, names: Sequence[str], replies: Sequence[Any]) -> dict[str, Tensor | None]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         return dict(zip(names, replies, strict=True))
 
     def keys(self, key: bytes, names: Sequence[str]) -> list[bytes]:
-        """As Layout says."""
+        """As DatasetLayout says."""
         return [meta_key(key), *(_tensor_key(key, name) for name in names)]
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from hpcorch.client.codecs import Tensor, bytes_of, storable
+from hpcorch.client.codecs import Tensor, bytes_of, receive_array, storable
 from hpcorch.client.errors import RedisRuntimeError
+from hpcorch.client.npyheader import Layout
 from hpcorch.client.wire import Argument, ReplyReader
 from hpcorch.errors import InputTypeError
 
@@ -51,7 +52,7 @@ class RedisAICodec:
         """As Codec says."""
         return (b"AI.TENSORGET", key, b"META", b"BLOB")
 
-    def read_tensor(self, reply: ReplyReader) -> Tensor | None:
+    def read_tensor(self, reply: ReplyReader, out: Tensor | None = None) -> Tensor | None:
         """As Codec says."""
         size = reply.array_size()
         if size is None:
@@ -59,24 +60,21 @@ class RedisAICodec:
         facts: dict[bytes, Any] = {}
         for _ in range(size // 2):
             name = reply.value()
-            facts[name] = _read_blob(reply, facts) if name == b"blob" else reply.value()
+            facts[name] = _read_blob(reply, facts, out) if name == b"blob" else reply.value()
         if b"blob" not in facts:
             raise RedisRuntimeError("the server's answer holds no tensor")
         tensor: Tensor = facts[b"blob"]
         return tensor
 
 
-def _read_blob(reply: ReplyReader, facts: dict[bytes, Any]) -> Tensor:
+def _read_blob(reply: ReplyReader, facts: dict[bytes, Any], out: Tensor | None) -> Tensor:
     dtype, shape = _DTYPES.get(facts.get(b"dtype", b"")), facts.get(b"shape")
     if dtype is None or not isinstance(shape, list):
         raise RedisRuntimeError(f"it holds a tensor of the unknown type {facts.get(b'dtype')!r}")
+    layout = Layout(dtype, tuple(shape), False)
     size = reply.bulk_size()
-    items = 1
-    for length in shape:
-        items *= length
-    if size != items * dtype.itemsize:
-        raise RedisRuntimeError(f"it holds a tensor of shape {shape} with {size} bytes")
-    array = np.empty(shape, dtype)
-    reply.into(bytes_of(array))
+    if size != layout.nbytes:
+        raise RedisRuntimeError(f"it holds a {dtype} tensor of shape {shape} in {size} bytes")
+    array = receive_array(reply, layout, out)
     reply.end_of_bulk()
     return array

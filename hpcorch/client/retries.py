@@ -29,6 +29,11 @@ from hpcorch.client.errors import (
 NOT_REACHED = (NoConnection, NoAnswer, OSError)
 PASSING = (BusyLoadingError, ClusterDownError, TryAgainError)
 
+# Which setting of the server makes it refuse a large value with these words.
+_LIMITS = {
+    "invalid bulk length": "proto-max-bulk-len",
+    "it hung up while more than 1 GiB": "client-query-buffer-limit",
+}
 _FIRST_PAUSE = 0.02
 # A command meets more redirections than this only while slots are on the move.
 _QUICK_REDIRECTS = 5
@@ -69,9 +74,10 @@ def refusal(error: Exception, server: object, key: bytes) -> RedisReplyError:
         return RedisBadAllocError(text)
     if isinstance(error, InvalidResponse):
         return RedisInternalError(text)
-    large = "invalid bulk length" in str(error)
-    hint = "the server's proto-max-bulk-len limits the size of one value" if large else ""
-    return RedisRuntimeError(text, hint)
+    limit = next((setting for words, setting in _LIMITS.items() if words in str(error)), "")
+    return RedisRuntimeError(
+        text, f"the server's {limit} limits the size of one value" * bool(limit)
+    )
 
 
 def raise_spent(fault: Exception, server: object, key: bytes, attempts: Attempts) -> NoReturn:

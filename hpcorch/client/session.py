@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hpcorch.client.config import ConfigOptions
 from hpcorch.client.connection import Link
 from hpcorch.client.keys import Keys, encoded
-from hpcorch.client.layouts import HashLayout, Layout, RedisAILayout
+from hpcorch.client.layouts import DatasetLayout, HashLayout, RedisAILayout
 from hpcorch.client.log import LogContext, SRObject
 from hpcorch.client.routing import Router
 from hpcorch.client.settings import Settings
@@ -33,7 +33,7 @@ class Session(SRObject):
         self._log_name = start.log.name
         self._keys = Keys(start.options)
         self._router = Router(start.settings)
-        self._known_layout: Layout | None = None
+        self._known_layout: DatasetLayout | None = None
         self._place = ",".join(str(one) for one in start.settings.addresses)
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Session(SRObject):
         """As use_tensor_ensemble_prefix, for models and scripts; the default is not to."""
         self._keys.use_prefix("model", use_prefix)
 
-    def _layout(self, key: bytes) -> Layout:
+    def _layout(self, key: bytes) -> DatasetLayout:
         """Return the layout for this kind of server; the one that owns `key` is asked once."""
         if self._known_layout is None:
             found = self._router.run(key, _has_tensor_commands)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis.crc import key_slot
 
-from hpcorch.client.codecs import Tensor
+from hpcorch.client.codecs import Tensor, check_out
 from hpcorch.client.connection import Link
 from hpcorch.client.errors import RedisRuntimeError
 from hpcorch.client.session import Session, poll
@@ -26,15 +26,22 @@ class TensorCalls(Session):
         arguments = self._layout(key).codec.store_command(key, data)
         self._router.run(key, lambda link: link.bulk(arguments, ReplyReader.value))
 
-    def get_tensor(self, name: str) -> Tensor:
+    def get_tensor(self, name: str, out: Tensor | None = None) -> Tensor:
         """Return the tensor `name` as a new array with the dtype and shape it was put in.
 
-        Raises RedisRuntimeError when there is no such key or it holds no tensor.
+        When `out` is given, an array of the same dtype and shape in any order, it is filled and
+        returned; after an error its content is undefined. Raises RedisRuntimeError when there is no
+        such key, it holds no tensor or does not fit into `out`, InputTypeError and InputError for
+        an `out` that is no array or read-only.
         """
         key = self._keys.to_read("tensor", name)
+        if out is not None:
+            check_out(out)
         codec = self._layout(key).codec
         arguments = codec.fetch_command(key)
-        tensor = self._router.run(key, lambda link: link.bulk(arguments, codec.read_tensor))
+        tensor = self._router.run(
+            key, lambda link: link.bulk(arguments, lambda reply: codec.read_tensor(reply, out))
+        )
         if tensor is None:
             raise RedisRuntimeError(f"there is no tensor {name!r} in the database {self._place}")
         return tensor

@@ -10,6 +10,7 @@ from redis.exceptions import (
     AskError,
     AuthenticationError,
     ClusterDownError,
+    InvalidResponse,
     MovedError,
     RedisError,
     ResponseError,
@@ -150,12 +151,17 @@ class Topology:
         """Take over the slot map that `server` knows, if it covers all slots."""
         ranges = server.exchange(lambda link: link.command("CLUSTER", "SLOTS"))
         slots: list[Server | None] = [None] * _SLOTS
-        for first, last, owner, *_replicas in ranges:
-            host = (owner[0] or b"").decode()
-            # An empty or unknown host stands for the one that was asked.
-            host = server.address.host if host in ("", "?") else host
-            target = self._server(Address(host, int(owner[1])))
-            slots[first : last + 1] = [target] * (last + 1 - first)
+        try:
+            for first, last, owner, *_replicas in ranges:
+                host = (owner[0] or b"").decode()
+                # An empty or unknown host stands for the one that was asked.
+                host = server.address.host if host in ("", "?") else host
+                target = self._server(Address(host, int(owner[1])))
+                if not 0 <= first <= last < _SLOTS:
+                    raise ValueError(f"slots {first} to {last}")
+                slots[first : last + 1] = [target] * (last + 1 - first)
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise InvalidResponse(f"its reply to CLUSTER SLOTS makes no sense: {error}") from error
         complete = [target for target in slots if target is not None]
         if len(complete) == _SLOTS:
             self._slots = complete

@@ -292,6 +292,10 @@ class ReplyReader:
 def error_of(text: str) -> Exception:
     """Return the redis-py exception for an error reply (`text` without the leading `-`)."""
     word, _, rest = text.partition(" ")
-    if word in _ERRORS:
+    if word not in _ERRORS:
+        return ResponseError(text)
+    try:
         return _ERRORS[word](rest)
-    return ResponseError(text)
+    except ValueError:
+        # A redirection without a slot and an address.
+        return InvalidResponse(text[:80])
