@@ -5,6 +5,8 @@
 | SSDB                      | required  | `host:port`, a comma list, `tcp://…` or `unix://path` |
 | SR_DB_TYPE                | see below | `Clustered` or `Standalone`, any case                 |
 | HPCORCH_CREDENTIALS       | none      | path of the credentials file                          |
+| SSKEYIN                   | none      | prefixes of names to read, a comma list               |
+| SSKEYOUT                  | none      | prefix of names to write                              |
 | SR_CONN_TIMEOUT           | 100       | seconds to keep trying to connect                     |
 | SR_CONN_INTERVAL          | 1000      | longest pause between those tries, ms                 |
 | SR_CMD_TIMEOUT            | 100       | seconds to keep trying one command                    |

@@ -13,6 +13,9 @@ from hpcorch.client.layouts import COMPLETE, Hash, assemble, meta_key, tensor_na
 from hpcorch.client.session import Session, poll
 from hpcorch.errors import InputTypeError
 
+# Servers hang up on a transaction above their client-query-buffer-limit, by default 1 GiB.
+_MOST_TOGETHER = 2**29
+
 
 class DatasetCalls(Session):
     """Datasets under their names; all parts of one are on one shard."""
@@ -20,9 +23,10 @@ class DatasetCalls(Session):
     def put_dataset(self, dataset: Dataset) -> None:
         """Store `dataset` under its name, in one round trip: others see all of it or nothing.
 
-        An older dataset of that name is replaced. Raises InputTypeError for a tensor that this
-        database cannot hold, RedisRuntimeError when the dataset is empty, RedisBadAllocError when
-        the server has no room; nothing is changed then.
+        An older dataset of that name is replaced. One above 512 MiB is stored in two steps, and
+        dataset_exists is False in between. Raises InputTypeError for a tensor that this database
+        cannot hold, RedisRuntimeError when the dataset is empty, RedisBadAllocError when the server
+        has no room; nothing is changed then, unless it is above 512 MiB.
         """
         self._store(checked(dataset).get_data())
 
@@ -73,7 +77,13 @@ class DatasetCalls(Session):
         if not contents.fields and not contents.tensors:
             raise RedisRuntimeError(f"dataset {contents.name!r} holds nothing that could be stored")
         key = self._keys.to_write("dataset", contents.name)
-        self._router.run_together(key, self._layout(key).store(key, contents))
+        requests = self._layout(key).store(key, contents)
+        if sum(tensor.nbytes for tensor in contents.tensors.values()) <= _MOST_TOGETHER:
+            self._router.run_together(key, requests)
+        else:
+            # The mark that the dataset is complete comes last.
+            self._router.run_many(requests[:-1])
+            self._router.run_many(requests[-1:])
 
     def _remove(self, key: bytes, names: Sequence[str]) -> None:
         keys = self._layout(key).keys(key, names)

@@ -186,12 +186,19 @@ def _fetch_fields(key: bytes) -> Request:
 
 
 def _read_hash(reply: ReplyReader) -> dict[bytes, bytes]:
-    return _read_pairs(reply, ReplyReader.value)
+    return _read_pairs(reply, _read_word)
 
 
 def _read_pairs(reply: ReplyReader, read: Callable[[ReplyReader], T]) -> dict[bytes, T]:
     pairs = (reply.array_size() or 0) // 2
-    return {reply.value(): read(reply) for _ in range(pairs)}
+    return {_read_word(reply): read(reply) for _ in range(pairs)}
+
+
+def _read_word(reply: ReplyReader) -> bytes:
+    word = reply.value()
+    if not isinstance(word, bytes):
+        raise RedisRuntimeError(f"the server's answer has {word!r} where a string belongs")
+    return word
 
 
 def _tensors_key(key: bytes) -> bytes:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from hpcorch.client.codecs import Tensor, bytes_of, receive_array, storable
 from hpcorch.client.errors import RedisRuntimeError
-from hpcorch.client.npyheader import Layout
+from hpcorch.client.npyheader import DType, Layout
 from hpcorch.client.wire import Argument, ReplyReader
 from hpcorch.errors import InputTypeError
 
@@ -24,7 +23,8 @@ TENSORS = {
     "uint8": b"UINT8",
     "uint16": b"UINT16",
 }
-_DTYPES = {word: np.dtype(name) for name, word in TENSORS.items()}
+# What AI.TENSORGET … META BLOB answers: dtype, shape and blob, each followed by its value.
+_PARTS = 6
 
 
 class RedisAICodec:
@@ -57,24 +57,37 @@ class RedisAICodec:
         size = reply.array_size()
         if size is None:
             return None
-        facts: dict[bytes, Any] = {}
-        for _ in range(size // 2):
-            name = reply.value()
-            facts[name] = _read_blob(reply, facts, out) if name == b"blob" else reply.value()
-        if b"blob" not in facts:
-            raise RedisRuntimeError("the server's answer holds no tensor")
-        tensor: Tensor = facts[b"blob"]
-        return tensor
+        if size != _PARTS:
+            raise RedisRuntimeError(f"the server's answer has {size} parts, which is no tensor")
+        _expect(reply, b"dtype")
+        dtype = _dtype(reply.value())
+        _expect(reply, b"shape")
+        layout = Layout(dtype, _shape(reply.value()), False)
+        _expect(reply, b"blob")
+        held = reply.bulk_size()
+        if held != layout.nbytes:
+            raise RedisRuntimeError(f"it holds {held} bytes for {dtype} of shape {layout.shape}")
+        array = receive_array(reply, layout, out)
+        reply.end_of_bulk()
+        return array
 
 
-def _read_blob(reply: ReplyReader, facts: dict[bytes, Any], out: Tensor | None) -> Tensor:
-    dtype, shape = _DTYPES.get(facts.get(b"dtype", b"")), facts.get(b"shape")
-    if dtype is None or not isinstance(shape, list):
-        raise RedisRuntimeError(f"it holds a tensor of the unknown type {facts.get(b'dtype')!r}")
-    layout = Layout(dtype, tuple(shape), False)
-    size = reply.bulk_size()
-    if size != layout.nbytes:
-        raise RedisRuntimeError(f"it holds a {dtype} tensor of shape {shape} in {size} bytes")
-    array = receive_array(reply, layout, out)
-    reply.end_of_bulk()
-    return array
+def _expect(reply: ReplyReader, field: bytes) -> None:
+    found = reply.value()
+    if found != field:
+        raise RedisRuntimeError(f"the server's answer has {found!r} where {field!r} belongs")
+
+
+def _dtype(word: object) -> DType:
+    for name, known in TENSORS.items():
+        if word == known:
+            return np.dtype(name)
+    raise RedisRuntimeError(f"it holds a tensor of the unknown type {word!r}")
+
+
+def _shape(lengths: object) -> tuple[int, ...]:
+    if not isinstance(lengths, list) or not all(
+        isinstance(length, int) and length >= 0 for length in lengths
+    ):
+        raise RedisRuntimeError(f"it holds a tensor of the impossible shape {lengths!r}")
+    return tuple(lengths)

@@ -15,6 +15,7 @@ from hpcorch.client import (
     RedisInternalError,
     RedisKeyError,
     RedisRuntimeError,
+    datasets,
     wire,
 )
 from hpcorch.errors import InputError, InputTypeError
@@ -318,6 +319,19 @@ def test_nothing_is_half_written_when_the_server_is_full(own_server):
             client.put_dataset(large)
         own_server.admin().config_set("maxmemory", 0)
         same(client.get_dataset("d"), sample("d"))
+
+
+def test_a_large_dataset_is_marked_complete_last(own_server, monkeypatch):
+    monkeypatch.setattr(datasets, "_MOST_TOGETHER", 10)
+    with Client(False, own_server.ssdb) as client:
+        client.put_dataset(sample("d"))
+        same(client.get_dataset("d"), sample("d"))
+        own_server.admin().config_set("maxmemory", 2**21)
+        large = sample("d")
+        large.add_tensor("large", np.zeros(2**19))
+        with pytest.raises(RedisBadAllocError, match="maxmemory"):
+            client.put_dataset(large)
+        assert not client.dataset_exists("d")
 
 
 def test_a_hundred_tensors_take_one_round_trip(tcp_server, mocker):

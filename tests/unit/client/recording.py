@@ -87,7 +87,7 @@ class RecordingServer:
                     reply = "QUEUED"
                 else:
                     reply = self._answer(words)
-                peer.sendall(_reply(reply))
+                peer.sendall(encode(reply))
 
     def _answer(self, words: Words) -> Any:
         name, *arguments = words
@@ -132,11 +132,12 @@ class RecordingServer:
         return int(bool(self.tensors.pop(key, None)) | bool(self.hashes.pop(key, None)))
 
 
-def _reply(value: Any) -> bytes:
+def encode(value: Any) -> bytes:
+    """Return a reply as it goes over the wire; a str is a simple string, a ValueError an error."""
     if isinstance(value, bytes):
         return b"$%d\r\n%b\r\n" % (len(value), value)
     if isinstance(value, list):
-        return b"*%d\r\n" % len(value) + b"".join(map(_reply, value))
+        return b"*%d\r\n" % len(value) + b"".join(map(encode, value))
     if isinstance(value, ValueError):
         return f"-{value}\r\n".encode()
     return f":{value}\r\n".encode() if isinstance(value, int) else f"+{value}\r\n".encode()

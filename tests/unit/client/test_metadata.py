@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -35,11 +35,13 @@ def test_bytes_are_those_that_smartredis_was_seen_to_send(field, stored):
     same(decode_field(stored), field)
 
 
+@settings(deadline=None)
 @given(NUMBERS | st.lists(st.text(max_size=20), max_size=5))
 def test_there_and_back(field):
     same(decode_field(encode_field(field)), field)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_field_or_refused(raw):
     try:

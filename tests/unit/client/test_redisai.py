@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from redis.exceptions import InvalidResponse
 
-from hpcorch.client import Client, Dataset, RedisRuntimeError
+from hpcorch.client import Client, Dataset, RedisReplyError, RedisRuntimeError
+from hpcorch.client.redisai import RedisAICodec
+from hpcorch.client.wire import ReplyReader
 from hpcorch.errors import InputError, InputTypeError
-from tests.unit.client.recording import RecordingServer, read_transcript
+from tests.unit.client.recording import RecordingServer, encode, read_transcript
 
 CALLS = read_transcript(Path(__file__).parent / "transcripts/redisai.txt")
 KINDS = {"f8": "<f8", "f4": "<f4", "i8": "<i8", "i4": "<i4", "i2": "<i2"}
@@ -172,7 +178,8 @@ def test_missing_and_damaged_tensors(client, server):
         client.get_tensor("nope")
     for value, text in (
         ([b"BOOL", b"2", b"BLOB", b"ab"], "unknown type b'BOOL'"),
-        ([b"FLOAT", b"2", b"BLOB", b"ab"], r"float32 tensor of shape \[2\] in 2 bytes"),
+        ([b"FLOAT", b"2", b"BLOB", b"ab"], r"2 bytes for float32 of shape \(2,\)"),
+        ([b"FLOAT", b"-1", b"-1", b"BLOB", b"abcd"], r"impossible shape \[-1, -1\]"),
     ):
         server.tensors[b"k"] = [b"k", *value]
         with pytest.raises(RedisRuntimeError, match=text):
@@ -191,3 +198,33 @@ def test_the_server_is_asked_once_what_it_can(mocker, server):
             client.get_tensor("t")
     asked = [call for call in answer.call_args_list if call.args[0][0] == b"COMMAND"]
     assert len(asked) == 1
+
+
+VALUES = st.recursive(
+    st.integers(-3, 2**70)
+    | st.binary(max_size=8)
+    | st.sampled_from([b"dtype", b"shape", b"blob", b"FLOAT", b"DOUBLE"]),
+    lambda inner: st.lists(inner, max_size=7),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(st.lists(VALUES, min_size=6, max_size=6) | VALUES)
+@example([b"dtype", b"INT8", b"shape", [2**62, 4], b"blob", b""])
+@example([b"dtype", [], b"shape", [1], b"blob", b"1"])
+@example([b"dtype", b"INT8", b"shape", [b"1"], b"blob", b"1"])
+def test_any_answer_is_a_tensor_or_refused(answer):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(encode(answer) + b"+next\r\n")
+        reader = ReplyReader(ours)
+        try:
+            found = reader.one(RedisAICodec().read_tensor)
+        except RedisReplyError:
+            found = None
+        except InvalidResponse:
+            # Not even an array: the connection is closed then.
+            return
+        assert found is None or found.nbytes == len(answer[5])
+        assert reader.value() == b"next"
