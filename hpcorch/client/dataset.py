@@ -28,6 +28,11 @@ class Contents:
     fields: dict[str, Field] = field(default_factory=dict)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def nbytes(self) -> int:
+        """The size of the tensors in bytes."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
 
 class Dataset(SRObject):
     """A named collection of tensors and metadata; `Client.put_dataset` stores it.

@@ -78,7 +78,7 @@ class DatasetCalls(Session):
             raise RedisRuntimeError(f"dataset {contents.name!r} holds nothing that could be stored")
         key = self._keys.to_write("dataset", contents.name)
         requests = self._layout(key).store(key, contents)
-        if sum(tensor.nbytes for tensor in contents.tensors.values()) <= _MOST_TOGETHER:
+        if contents.nbytes <= _MOST_TOGETHER:
             self._router.run_together(key, requests)
         else:
             # The mark that the dataset is complete comes last.

@@ -6,11 +6,17 @@ import operator
 from collections.abc import Callable
 
 from hpcorch.client.connection import Request
-from hpcorch.client.dataset import Dataset
+from hpcorch.client.dataset import Contents, Dataset
 from hpcorch.client.datasets import DatasetCalls, checked
 from hpcorch.client.errors import RedisRuntimeError
 from hpcorch.client.keys import dataset_of_entry
 from hpcorch.client.session import check_number, poll
+
+# A server keeps the answers to all that was asked at once in memory until they have been read, so
+# the number of datasets asked for together follows from the size of those before.
+_FIRST_BATCH = 16
+_LARGEST_BATCH = 1024
+_BATCH_BYTES = 2**28
 
 
 class ListCalls(DatasetCalls):
@@ -95,7 +101,14 @@ class ListCalls(DatasetCalls):
     def _datasets(self, list_name: str, start: int, end: int) -> list[Dataset]:
         entries = self._entries(self._keys.to_read("list", list_name), start, end)
         names = [dataset_of_entry(entry) for entry in entries]
-        return [Dataset.from_pybind(found) for found in self._fetch(entries, names)]
+        found: list[Contents] = []
+        batch = _FIRST_BATCH
+        while len(found) < len(entries):
+            part = slice(len(found), len(found) + batch)
+            found += self._fetch(entries[part], names[part])
+            largest = max(1, *(one.nbytes for one in found[part]))
+            batch = max(1, min(_LARGEST_BATCH, _BATCH_BYTES // largest))
+        return [Dataset.from_pybind(one) for one in found]
 
     def _entries(self, key: bytes, start: int, end: int) -> list[bytes]:
         request = Request(key, (b"LRANGE", key, b"%d" % start, b"%d" % end))

@@ -16,6 +16,7 @@ from hpcorch.client import (
     RedisKeyError,
     RedisRuntimeError,
     datasets,
+    lists,
     wire,
 )
 from hpcorch.errors import InputError, InputTypeError
@@ -346,13 +347,26 @@ def test_a_hundred_tensors_take_one_round_trip(tcp_server, mocker):
     same(got, made)
 
 
-def test_a_list_takes_one_round_trip_a_shard(cluster, mocker):
+@pytest.fixture
+def long_list(cluster):
     with Client(True, cluster[0].ssdb) as client:
         client.delete_list("many")
-        for number in range(30):
+        for number in range(48):
             client.put_dataset(sample(f"many{number}"))
             client.append_to_list("many", sample(f"many{number}"))
-        sends = mocker.spy(wire, "send")
-        assert len(client.get_datasets_from_list("many")) == 30
-        # One for the list, then one to each shard.
-        assert sends.call_count == 1 + 3
+        yield client
+
+
+def test_a_list_takes_a_round_trip_a_shard(long_list, mocker):
+    sends = mocker.spy(wire, "send")
+    got = long_list.get_datasets_from_list("many")
+    assert [one.get_name() for one in got] == [f"many{number}" for number in range(48)]
+    # One for the list, then one to each shard for the first 16 and one for all others.
+    assert sends.call_count == 1 + 2 * 3
+
+
+def test_large_datasets_are_asked_for_a_few_at_once(long_list, mocker, monkeypatch):
+    monkeypatch.setattr(lists, "_BATCH_BYTES", 2 * sample("x").get_data().nbytes)
+    fetch = mocker.spy(long_list, "_fetch")
+    assert len(long_list.get_datasets_from_list("many")) == 48
+    assert [len(call.args[0]) for call in fetch.call_args_list] == [16] + [2] * 16
