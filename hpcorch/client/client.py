@@ -60,6 +60,7 @@ class Client(TensorCalls, ListCalls, NodeCalls):
     ) -> None:
         self.close()
 
+    # These two are named as in SmartRedis, whose tests replace them.
     def __address_construction(
         self, cluster: bool | None = None, address: str | None = None, logger_name: str = "Default"
     ) -> Start:

@@ -41,7 +41,7 @@ class DatasetCalls(Session):
         fields: Hash = self._router.run_many(layout.fetch(key)[:1])[0]
         if not fields:
             raise RedisRuntimeError(f"there is no dataset {name!r} in the database {self._place}")
-        self._remove(key, tensor_names(fields))
+        self._remove(key, tensor_names(name, fields))
 
     def copy_dataset(self, src_name: str, dest_name: str) -> None:
         """Store the dataset `src_name` under `dest_name` too, by way of this client.
@@ -101,7 +101,7 @@ class DatasetCalls(Session):
         for name, (fields, *_) in zip(names, first, strict=True):
             if not fields:
                 raise RedisKeyError(f"there is no dataset {name!r} in the database {self._place}")
-        held = [tensor_names(fields) for fields, *_ in first]
+        held = [tensor_names(name, part[0]) for name, part in zip(names, first, strict=True)]
         rest = self._ask([layout.fetch_rest(*one) for one in zip(keys, held, strict=True)])
         return [
             assemble(name, fields, layout.tensors(tensors, [*more, *last]))

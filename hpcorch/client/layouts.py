@@ -136,12 +136,13 @@ def meta_key(key: bytes) -> bytes:
     return key + b".meta"
 
 
-def tensor_names(fields: Hash) -> list[str]:
-    """Return the names of the tensors from what a dataset's metadata hash holds."""
-    raw = fields.get(_NAMES)
-    names = [] if raw is None else decode_field(raw)
+def tensor_names(dataset: str, fields: Hash) -> list[str]:
+    """Return the names of a dataset's tensors from what its metadata hash holds."""
+    if _NAMES not in fields:
+        return []
+    names = _decoded(dataset, _NAMES.decode(), fields[_NAMES])
     if not isinstance(names, list):
-        raise RedisRuntimeError("the metadata field .tensor_names holds numbers, not names")
+        raise RedisRuntimeError(f"{_NAMES.decode()} of dataset {dataset!r} holds numbers, no names")
     return names
 
 

@@ -51,13 +51,13 @@ class LogContext:
     """A name to log under, with the level and the file that the environment says now.
 
     Raises InputError when SR_LOG_LEVEL is no known level or SR_LOG_FILE cannot be written,
-    InputTypeError when `name` is not a string.
+    InputTypeError when `context`, the name, is not a string.
     """
 
-    def __init__(self, name: str = "Default") -> None:
-        if not isinstance(name, str):
-            raise InputTypeError(f"the logger name must be a string, not {type(name).__name__}")
-        self.name = name
+    def __init__(self, context: str = "Default") -> None:
+        if not isinstance(context, str):
+            raise InputTypeError(f"the logger name must be a string, not {type(context).__name__}")
+        self.name = context
         self._threshold = _threshold(os.environ.get("SR_LOG_LEVEL", ""))
         self._path = os.environ.get("SR_LOG_FILE", "")
         if self._path:

@@ -50,6 +50,7 @@ class Session(SRObject):
         Between two tries `poll_frequency_ms` milliseconds pass. Returns True as soon as it is
         there, False when it never was.
         """
+        # A wrong type is told even when there is nothing to try.
         encoded(key)
         return poll(lambda: self.key_exists(key), poll_frequency_ms, num_tries)
 

@@ -6,14 +6,17 @@ through the recording server of the unit tests.
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
+import re
 import subprocess
 from typing import Any
 
 import numpy as np
 import pytest
 
+import hpcorch.client
 from hpcorch.client import Client, Dataset
 from tests.peer import peer_python
 from tests.unit.client.recording import RecordingServer
@@ -100,6 +103,34 @@ client.put_dataset(with_tensors("theirs"))
 client.append_to_list("their list", with_tensors("theirs"))
 print(json.dumps(facts))
 """
+
+# Prints the parameters of every public function and method.
+PEER_TELLS_ITS_NAMES = """
+import inspect
+import smartredis
+
+found = {}
+for owner in smartredis.__all__:
+    thing = getattr(smartredis, owner)
+    methods = dict(inspect.getmembers(thing, inspect.isroutine)) if inspect.isclass(thing) else {}
+    for name, call in {"": thing, **methods}.items():
+        if callable(call) and not name.startswith("_"):
+            try:
+                found[f"{owner}.{name}"] = list(inspect.signature(call).parameters)
+            except (TypeError, ValueError):
+                pass
+print(json.dumps(found))
+"""
+# Ours have no pybind objects behind them; a Client has two signatures.
+NOT_OURS = {
+    "Client.",
+    "ConfigOptions.from_pybind",
+    "ConfigOptions.get_data",
+    "ConfigOptions.set_configoptions",
+    "LogContext.from_pybind",
+    "LogContext.get_context",
+    "LogContext.set_context",
+}
 
 
 @pytest.fixture(scope="session")
@@ -193,3 +224,19 @@ def test_tensors_both_ways(monkeypatch, run_peer, ours):
                 assert theirs.get_tensor_type(kind) is np.dtype(kind).type
                 assert theirs.get_tensor(kind).tolist() == square
     server.close()
+
+
+def test_every_call_has_the_same_parameters(run_peer):
+    wrong = {}
+    told = run_peer(PEER_TELLS_ITS_NAMES)
+    assert {"Client.put_tensor", "Dataset.add_tensor", "log_data."} <= set(told)
+    for path, theirs in told.items():
+        if path in NOT_OURS or re.search("model|script|function", path):
+            continue
+        call: Any = hpcorch.client
+        for name in path.rstrip(".").split("."):
+            call = getattr(call, name, None)
+        ours = [] if call is None else list(inspect.signature(call).parameters)
+        if ours[: len(theirs)] != theirs:
+            wrong[path] = (theirs, ours)
+    assert wrong == {}
