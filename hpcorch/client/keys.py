@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from hpcorch.client.config import ConfigOptions
 from hpcorch.client.errors import RedisInternalError, RedisRuntimeError
+from hpcorch.client.text import to_bytes, to_text
 from hpcorch.errors import InputError, InputTypeError
 
 Kind: TypeAlias = Literal["tensor", "dataset", "list", "model"]
@@ -67,7 +68,7 @@ def encoded(name: str) -> bytes:
     """Return a name as bytes. Raises InputTypeError unless it is a string."""
     if not isinstance(name, str):
         raise InputTypeError(f"a name must be a string, not {type(name).__name__}")
-    return name.encode("utf-8", "surrogateescape")
+    return to_bytes(name)
 
 
 def dataset_of_entry(entry: bytes) -> str:
@@ -75,7 +76,7 @@ def dataset_of_entry(entry: bytes) -> str:
     start, end = entry.find(b"{"), entry.rfind(b"}")
     if not 0 <= start < end:
         raise RedisInternalError(f"the list holds {entry!r}, which names no dataset")
-    return entry[start + 1 : end].decode("utf-8", "surrogateescape")
+    return to_text(entry[start + 1 : end])
 
 
 def _taggable(name: bytes) -> bytes:

@@ -21,6 +21,7 @@ from hpcorch.client.errors import RedisRuntimeError
 from hpcorch.client.keys import encoded
 from hpcorch.client.metadata import Field, decode_field, encode_field
 from hpcorch.client.redisai import RedisAICodec
+from hpcorch.client.text import to_text
 from hpcorch.client.wire import Argument, ReplyReader
 from hpcorch.errors import InputError
 
@@ -151,7 +152,7 @@ def assemble(name: str, fields: Hash, tensors: Mapping[str, Tensor | None]) -> C
     contents = Contents(name)
     for raw_name, raw in fields.items():
         if raw_name not in (COMPLETE, _NAMES):
-            field = raw_name.decode("utf-8", "surrogateescape")
+            field = to_text(raw_name)
             contents.fields[field] = _decoded(name, field, raw)
     for tensor_name, tensor in tensors.items():
         if tensor is None:

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hpcorch.client.errors import RedisRuntimeError
+from hpcorch.client.text import to_bytes, to_text
 from hpcorch.errors import InputTypeError
 
 Field: TypeAlias = "np.ndarray[Any, np.dtype[Any]] | list[str]"
@@ -29,8 +30,6 @@ _CODES = {name: code for code, name in enumerate(SCALARS, 1)}
 _DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in _CODES.items()}
 _STRINGS = 7
 _LENGTH_BYTES = 8
-# Programs in other languages may store text that is not UTF-8; it survives a round trip.
-_BAD_BYTES = "surrogateescape"
 
 
 def scalar(data: object) -> np.ndarray[Any, np.dtype[Any]]:
@@ -75,7 +74,7 @@ def decode_field(raw: bytes) -> Field:
 
 
 def _encoded(text: str) -> bytes:
-    raw = text.encode("utf-8", _BAD_BYTES)
+    raw = to_bytes(text)
     return len(raw).to_bytes(_LENGTH_BYTES, "little") + raw
 
 
@@ -87,5 +86,5 @@ def _strings(raw: bytes) -> list[str]:
         at = start + int.from_bytes(raw[at:start], "little")
         if start > len(raw) or at > len(raw):
             raise RedisRuntimeError("it holds a metadata field of strings that is cut short")
-        found.append(raw[start:at].decode("utf-8", _BAD_BYTES))
+        found.append(to_text(raw[start:at]))
     return found

@@ -70,6 +70,12 @@ def test_bad_arguments():
             keys().to_write("dataset", name)
 
 
+def test_names_that_are_no_text():
+    assert keys().to_read("tensor", "\udce9") == b"\xe9"
+    with pytest.raises(InputError, match=r"'\\ud800' cannot be stored"):
+        keys().to_read("tensor", "\ud800")
+
+
 def test_entries_of_lists():
     assert dataset_of_entry(b"{n}") == "n"
     assert dataset_of_entry(b"pre.{a}b}") == "a}b"
