@@ -11,7 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import InvalidResponse
 
-from hpcorch.client import Client, Dataset, RedisReplyError, RedisRuntimeError
+from hpcorch.client import (
+    Client,
+    Dataset,
+    RedisConnectionError,
+    RedisReplyError,
+    RedisRuntimeError,
+)
 from hpcorch.client.redisai import RedisAICodec
 from hpcorch.client.wire import ReplyReader
 from hpcorch.errors import InputError, InputTypeError
@@ -188,6 +194,24 @@ def test_missing_and_damaged_tensors(client, server):
     assert client.get_tensor("k").tolist() == [0, 1]
     with pytest.raises(RedisRuntimeError, match="but out is float64"):
         client.get_tensor("k", out=np.zeros(2))
+
+
+@pytest.mark.parametrize("cut", [b"EXEC", b"HGETALL"])
+def test_a_server_that_hangs_up_in_the_middle_is_asked_again(client, server, cut):
+    server.cuts = [b"EXEC"]
+    client.put_dataset(full("d"))
+    server.cuts = [cut, cut]
+    got = client.get_dataset("d")
+    assert got.get_tensor("b").tolist() == [[0, 1], [2, 3]]
+    assert got.get_meta_strings("str") == ["hello", "wörld"]
+    assert server.cuts == []
+
+
+def test_an_append_is_not_repeated(client, server):
+    server.cuts = [b"RPUSH"]
+    with pytest.raises(RedisConnectionError, match="'L'"):
+        client.append_to_list("L", full("d"))
+    assert client.get_list_length("L") == 1
 
 
 def test_the_server_is_asked_once_what_it_can(mocker, server):
