@@ -25,8 +25,8 @@ class Keys:
 
     def __init__(self, options: ConfigOptions) -> None:
         self._sources = _option(options, "SSKEYIN").split(",")
-        self._source = self._sources[0]
-        self._target = _option(options, "SSKEYOUT")
+        self._source = _prefix(self._sources[0])
+        self._target = _prefix(_option(options, "SSKEYOUT"))
         self._prefixed: dict[Kind, bool] = {
             "tensor": True,
             "dataset": True,
@@ -41,7 +41,7 @@ class Keys:
         if not source or source not in self._sources:
             known = ", ".join(repr(one) for one in self._sources if one) or "none"
             raise RedisRuntimeError(f"there is no data source {source!r}; SSKEYIN names {known}")
-        self._source = source
+        self._source = _prefix(source)
 
     def use_prefix(self, kind: Kind, wanted: bool) -> None:
         """Switch the prefix of this kind of names on or off."""
@@ -57,11 +57,11 @@ class Keys:
         """Return the key under which `name` is stored."""
         return self._key(kind, name, self._target)
 
-    def _key(self, kind: Kind, name: str, prefix: str) -> bytes:
+    def _key(self, kind: Kind, name: str, prefix: bytes) -> bytes:
         key = encoded(name)
         if kind == "dataset":
             key = b"{%b}" % _taggable(key)
-        return b"%b.%b" % (encoded(prefix), key) if prefix and self._prefixed[kind] else key
+        return prefix + key if prefix and self._prefixed[kind] else key
 
 
 def encoded(name: str) -> bytes:
@@ -84,6 +84,10 @@ def _taggable(name: bytes) -> bytes:
     if not name or name.startswith(b"}"):
         raise InputError("the name of a dataset must not be empty or begin with '}'")
     return name
+
+
+def _prefix(name: str) -> bytes:
+    return to_bytes(name) + b"." if name else b""
 
 
 def _option(options: ConfigOptions, name: str) -> str:
