@@ -54,6 +54,7 @@ class Link:
         self._connection = connection
         self._connection.connect()
         self._socket = connection._sock
+        wire.set_timeout(self._socket, connection.socket_timeout)
         self._reader = wire.ReplyReader(self._socket)
         self._broken: OSError | None = None
         self._much = False
@@ -81,7 +82,7 @@ class Link:
     def send(self, commands: Iterable[Sequence[wire.Argument]]) -> None:
         """Send commands; each must then be answered by one `receive`."""
         pieces = wire.pack(commands)
-        self._much = sum(map(len, pieces)) > _QUERY_BUFFER_BYTES
+        self._much = len(pieces) > 1 and sum(map(len, pieces)) > _QUERY_BUFFER_BYTES
         try:
             wire.send(self._socket, pieces)
         except (BrokenPipeError, ConnectionResetError) as broken:

@@ -21,6 +21,8 @@ from hpcorch.errors import InputTypeError
 DType = np.dtype[Any]
 
 _MAGIC = b"\x93NUMPY"
+# The magic string, two bytes of version and the two bytes of length that version 1.0 has.
+_START_BYTES = 10
 # NumPy aligns the data to this for memory mapping.
 _ALIGNMENT = 64
 # Thousands of named fields; what the length field of version 1.0 can hold.
@@ -77,18 +79,18 @@ def read_header(reply: ReplyReader, size: int) -> bytes:
 
     Raises RedisRuntimeError when the value cannot be one.
     """
-    start = len(_MAGIC) + 2
-    magic = reply.exactly(min(size, start))
-    if len(magic) < start or not magic.startswith(_MAGIC):
+    start = reply.exactly(min(size, _START_BYTES))
+    if len(start) < _START_BYTES or not start.startswith(_MAGIC):
         raise RedisRuntimeError("it holds something else than a tensor (not the .npy format)")
-    width = 2 if magic[6] == 1 else 4
-    prefix = reply.exactly(min(size - start, width))
-    length = int.from_bytes(prefix, "little")
-    if len(prefix) < width or length > size - start - width:
+    if start[6] != 1:
+        # From version 2.0 on, the length has four bytes.
+        start += reply.exactly(min(size - _START_BYTES, 2))
+    length = int.from_bytes(start[8:], "little")
+    if length > size - len(start):
         raise RedisRuntimeError("it holds a .npy header that is cut short")
     if length > _LONGEST_TEXT:
         raise RedisRuntimeError(f"it holds a .npy header of {length} bytes, which is too long")
-    return magic + prefix + reply.exactly(length)
+    return start + reply.exactly(length)
 
 
 def parse_header(header: bytes) -> Layout:

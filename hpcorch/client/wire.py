@@ -6,8 +6,11 @@ straight into the memory they are meant for (`recv_into`). Connecting, AUTH and 
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
+import struct
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias, TypeVar
 
@@ -56,6 +59,9 @@ _TLS_RECORD_BYTES = 16 * 1024
 # Bounds on what a reply may announce; a 64-bit number has 19 digits.
 _LONGEST_NUMBER = 20
 _DEEPEST = 16
+# A server nearby answers a small command within this time; after a miss, how long to rest.
+_SOON_SECONDS = 1e-4
+_CALM_REPLIES = 16
 _MOST_AHEAD = 1024 * 1024
 
 
@@ -79,18 +85,44 @@ def pack(commands: Iterable[Sequence[Argument]]) -> list[Buffer]:
     return [*pieces, memoryview(text)]
 
 
+def set_timeout(sock: socket.socket, seconds: float) -> None:
+    """Give up sending and receiving after `seconds` without a single byte."""
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(seconds)
+        return
+    # Python's own time-out costs one more system call each time.
+    sock.settimeout(None)
+    whole = int(seconds)
+    limit = struct.pack("ll", whole, max(1, int((seconds - whole) * 1e6)))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
 def send(sock: socket.socket, pieces: Sequence[Buffer]) -> None:
     """Send all of `pieces` in order, whatever their number and size.
 
     `memoryview`s must be of bytes. Raises OSError; TimeoutError when not one byte could be sent
     within the socket's timeout.
     """
-    if isinstance(sock, ssl.SSLSocket):
-        # A TLS socket has no sendmsg; small pieces share one record.
-        small = sum(len(piece) for piece in pieces) < _TLS_RECORD_BYTES
-        for piece in [b"".join(pieces)] if small else pieces:
-            sock.sendall(piece)
-        return
+    try:
+        if len(pieces) == 1:
+            sock.sendall(pieces[0])
+        elif isinstance(sock, ssl.SSLSocket):
+            _send_by_tls(sock, pieces)
+        else:
+            _send_many(sock, pieces)
+    except BlockingIOError as error:
+        raise TimeoutError("timed out: the server takes no more bytes") from error
+
+
+def _send_by_tls(sock: ssl.SSLSocket, pieces: Sequence[Buffer]) -> None:
+    # A TLS socket has no sendmsg; small pieces share one record.
+    small = sum(map(len, pieces)) < _TLS_RECORD_BYTES
+    for piece in [b"".join(pieces)] if small else pieces:
+        sock.sendall(piece)
+
+
+def _send_many(sock: socket.socket, pieces: Sequence[Buffer]) -> None:
     # An empty buffer would look like one that was not sent.
     waiting = [piece for piece in pieces if len(piece)]
     first = 0
@@ -120,6 +152,8 @@ class ReplyReader:
         # point: an array owes as many as it has elements.
         self._rest = 0
         self._owed = 0
+        self._eager = not isinstance(sock, ssl.SSLSocket)
+        self._calm = 0
 
     def one(self, read: Callable[[ReplyReader], T]) -> T:
         """Return what `read` makes of the next reply.
@@ -142,7 +176,7 @@ class ReplyReader:
                 found = bytes(self._view[self._start : at])
                 self._start = at + 2
                 return found
-            self._receive_more()
+            self._receive_more(soon=True)
 
     def array_size(self) -> int | None:
         """Read the header of an array; return its number of elements, None for a null reply.
@@ -160,6 +194,12 @@ class ReplyReader:
 
     def exactly(self, size: int) -> bytes:
         """Return the next `size` bytes of a bulk string; for headers, not for large values."""
+        end = self._start + size
+        if end <= self._end:
+            there = bytes(self._view[self._start : end])
+            self._start = end
+            self._rest -= size
+            return there
         found = bytearray()
         while len(found) < size:
             # Memory is taken as the bytes arrive, whatever the server has announced.
@@ -271,7 +311,8 @@ class ReplyReader:
             self._start += part
             self._rest -= part
 
-    def _receive_more(self) -> None:
+    def _receive_more(self, soon: bool = False) -> None:
+        """Receive into the small buffer; `soon` when the server is likely to answer at once."""
         if self._start == self._end:
             self._start = self._end = 0
         elif self._end == len(self._scratch):
@@ -280,10 +321,31 @@ class ReplyReader:
             rest = bytes(self._view[self._start : self._end])
             self._view[: len(rest)] = rest
             self._start, self._end = 0, len(rest)
-        self._end += self._received(self._view[self._end :])
+        target = self._view[self._end :]
+        self._end += (soon and self._eager and self._received_soon(target)) or self._received(
+            target
+        )
+
+    def _received_soon(self, target: memoryview) -> int:
+        """Look for bytes for a short while, since to sleep and wake costs more; 0 without any.
+
+        After each vain try a number of replies is waited for as usual: the server is far or busy.
+        """
+        if self._calm:
+            self._calm -= 1
+            return 0
+        end = time.perf_counter() + _SOON_SECONDS
+        while time.perf_counter() < end:
+            with contextlib.suppress(BlockingIOError):
+                return self._sock.recv_into(target, 0, socket.MSG_DONTWAIT)
+        self._calm = _CALM_REPLIES
+        return 0
 
     def _received(self, target: memoryview) -> int:
-        size = self._sock.recv_into(target)
+        try:
+            size = self._sock.recv_into(target)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out: the server sends nothing") from error
         if size == 0:
             raise ConnectionError("the server closed the connection")
         return size

@@ -29,7 +29,7 @@ class Drip:
         self.data = memoryview(data)
         self.sizes = itertools.cycle(sizes)
 
-    def recv_into(self, target: memoryview) -> int:
+    def recv_into(self, target: memoryview, _size: int = 0, _flags: int = 0) -> int:
         size = min(len(target), next(self.sizes), len(self.data))
         target[:size] = self.data[:size]
         self.data = self.data[size:]
@@ -42,6 +42,9 @@ class Sip:
     def __init__(self, sizes: list[int]) -> None:
         self.taken = bytearray()
         self.sizes = itertools.cycle(sizes)
+
+    def sendall(self, data: Any) -> None:
+        self.taken += data
 
     def sendmsg(self, buffers: list[Any]) -> int:
         data = b"".join(buffers)[: next(self.sizes)]
