@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hpcorch.client import (
         Client,
         ConfigOptions,
+        Dataset,
+        DatasetConverter,
         LLDebug,
         LLDeveloper,
         LLInfo,
@@ -34,6 +36,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "ConfigOptions",
+    "Dataset",
+    "DatasetConverter",
     "Experiment",
     "HpcorchError",
     "LLDebug",
