@@ -17,6 +17,7 @@ from hpcorch import report, rundir
 from hpcorch.build import Builder, Built, choose_scheduler
 from hpcorch.database import Database
 from hpcorch.describe import check
+from hpcorch.describe.container import Container
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
@@ -142,9 +143,10 @@ class Experiment:
         run_command: str | None = "auto",
         run_args: Mapping[str, str | int | float | None] | None = None,
         env_vars: Mapping[str, str | int | float] | None = None,
+        container: Container | None = None,
     ) -> RunSettings:
         """Describe how a program is run; the arguments are those of RunSettings."""
-        return RunSettings(exe, exe_args, run_command, run_args, env_vars)
+        return RunSettings(exe, exe_args, run_command, run_args, env_vars, container)
 
     def create_batch_settings(
         self,
