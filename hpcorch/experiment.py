@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from hpcorch import placement, report, rundir
+from hpcorch import placement, progress, report, rundir
 from hpcorch.build import Builder, Built, choose_scheduler
 from hpcorch.database import Database
 from hpcorch.describe import check
@@ -246,7 +246,8 @@ class Experiment:
                     begun.append(self._submit(item))
             programs = begun[databases:]
             if block and wait and programs:
-                wait_for(self._tracker, programs, self._report_changes())
+                with progress.watching(self._log) as show:
+                    wait_for(self._tracker, programs, show)
         if summary:
             self._log.info("\n%s", self.summary())
 
@@ -311,7 +312,8 @@ class Experiment:
     def poll(self, *, verbose: bool = True) -> None:
         """Wait until no program of this experiment runs any more; databases are not waited for."""
         runs = [run for run in self._runs() if run.kind == "model"]
-        wait_for(self._tracker, runs, self._report_changes() if verbose else _ignore)
+        with progress.watching(self._log) if verbose else nullcontext(_ignore) as show:
+            wait_for(self._tracker, runs, show)
 
     def finished(self, entity: Entity) -> bool:
         """Whether the last run of `entity` has ended; raises InputError if it never started."""
@@ -377,17 +379,6 @@ class Experiment:
     def _snapshots(self) -> list[RunSnapshot]:
         return self._tracker.snapshot(self._runs())
 
-    def _report_changes(self) -> Callable[[Sequence[RunSnapshot]], None]:
-        seen: dict[str, TaskState] = {}
-
-        def report_changes(shots: Sequence[RunSnapshot]) -> None:
-            for shot in shots:
-                if seen.get(shot.run.token) is not shot.state:
-                    seen[shot.run.token] = shot.state
-                    self._log.info(report.change(shot))
-
-        return report_changes
-
     @contextmanager
     def _all_or_nothing(self, begun: list[Run], kill_on_interrupt: bool) -> Iterator[None]:
         """Stop what one call of start has begun when the rest of it cannot be."""
@@ -411,4 +402,4 @@ class Experiment:
 
 
 def _ignore(_: Sequence[RunSnapshot]) -> None:
-    """Report nothing."""
+    """Show nothing."""
