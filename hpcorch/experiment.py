@@ -151,7 +151,7 @@ class Experiment:
 
     def create_batch_settings(
         self,
-        nodes: int = 1,
+        nodes: int | None = None,
         time: str = "",
         queue: str = "",
         account: str = "",

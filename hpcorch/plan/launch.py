@@ -14,7 +14,7 @@ from hpcorch.schedulers.base import Resources
 # PBS has no launcher of its own; MPI libraries bring one that reads its list of nodes.
 _FOR_MANY = {"slurm": "srun", "slurm-steps": "srun", "pbs": "mpiexec"}
 # Whose command it is as long as nobody has said or found out.
-_USUAL_MPI = {"mpirun": "openmpi", "orterun": "openmpi", "mpiexec": "hydra"}
+_USUAL_MPI = {"mpirun": "openmpi", "mpiexec": "hydra"}
 # The first process of a step writes down which one it is, then becomes the program.
 _NOTE_STEP = (
     "bash",
@@ -47,6 +47,10 @@ def launch_words(
     tasks = settings.task_count()
     if not scheduler.is_remote and resources.nodes > 1:
         raise InputError(f"nodes of {name} is {resources.nodes}: this launcher has 1 node")
+    if (settings.nodes or 1) > resources.nodes:
+        raise InputError(
+            f"nodes of {name} is {settings.nodes}: its batch settings ask for {resources.nodes}"
+        )
     asked = left_to_launcher(settings, resources, target)
     command = command_name(settings, resources, target)
     if command == "none":
@@ -57,7 +61,7 @@ def launch_words(
     known = LAUNCH_COMMANDS[mpi_library(command, target.mpi)]
     _refuse_unknown(name, command, settings, asked, known)
     step = Step(
-        nodes=resources.nodes,
+        nodes=settings.nodes or resources.nodes,
         tasks=tasks if not known.separator else tasks - _further_tasks(settings),
         cpus_per_task=resources.cpus_per_task,
         settings=settings,
@@ -103,6 +107,8 @@ def command_name(settings: RunSettings, resources: Resources, target: Target) ->
 
 def mpi_library(command: str, mpi: str) -> str:
     """Return whose words a launch command takes; `mpi` is what is known of mpirun and mpiexec."""
+    if command == "orterun":
+        return "openmpi"
     return (mpi or _USUAL_MPI[command]) if command in _USUAL_MPI else command
 
 

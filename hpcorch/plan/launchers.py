@@ -47,6 +47,8 @@ def _srun(step: Step) -> Iterable[str]:
     asked = step.settings
     yield f"--nodes={step.nodes}"
     yield f"--ntasks={step.tasks}"
+    if asked.tasks_per_node and not asked.mpmd:
+        yield f"--ntasks-per-node={asked.tasks_per_node}"
     if step.cpus_per_task:
         # Since 22.05 srun no longer takes it over from the job.
         yield f"--cpus-per-task={step.cpus_per_task}"
@@ -146,7 +148,8 @@ LAUNCH_COMMANDS: Mapping[str, LaunchCommand] = {
         "host_list host_file excluded_hosts node_feature memory_per_node walltime task_map "
         "cpu_bindings broadcast broadcast_path verbose quiet",
         _srun,
-        "nodes N ntasks n cpus-per-task c jobid job-name J output o error e chdir D multi-prog",
+        "nodes N ntasks n ntasks-per-node cpus-per-task c jobid job-name J output o error e chdir D "
+        "multi-prog",
         separator="",
     ),
     "openmpi": _command(

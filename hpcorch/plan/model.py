@@ -83,7 +83,8 @@ def _resources(model: Model, target: Target) -> Resources:
         name=model.name,
         token=target.token,
         nodes=nodes,
-        tasks_per_node=settings.tasks_per_node or -(-settings.task_count() // nodes),
+        tasks_per_node=settings.tasks_per_node
+        or -(-settings.task_count() // min(nodes, settings.nodes or nodes)),
         cpus_per_task=settings.cpus_per_task,
         walltime=batch.walltime or settings.walltime,
         queue=batch.queue,

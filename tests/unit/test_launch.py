@@ -178,6 +178,17 @@ def test_several_nodes_get_their_processes(command, mpi, expected):
     assert planned(settings, "pbs", mpi).program == (*expected.split(), "/p")
 
 
+def test_a_launch_may_use_some_of_a_job_s_nodes_but_not_more():
+    settings = RunSettings("p")
+    settings.set_nodes(2)
+    settings.set_tasks(4)
+    job = planned(settings, "slurm", batch_settings=BatchSettings(nodes=4))
+    assert {"--nodes=4", "--ntasks-per-node=2"} <= set(job.directives)
+    assert job.program == ("srun", "--nodes=2", "--ntasks=4", "/p")
+    with pytest.raises(InputError, match="nodes of m is 2: its batch settings ask for 1"):
+        planned(settings, "slurm", batch_settings=BatchSettings(nodes=1))
+
+
 def test_a_place_for_the_broadcast_is_srun_s_only():
     settings = RunSettings("p", run_command="srun")
     settings.set_broadcast("/tmp/p")
