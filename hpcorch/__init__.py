@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hpcorch.client import (
         Client,
         ConfigOptions,
+        Dataset,
+        DatasetConverter,
         LLDebug,
         LLDeveloper,
         LLInfo,
@@ -36,6 +38,8 @@ __all__ = [
     "Client",
     "ConfigOptions",
     "Container",
+    "Dataset",
+    "DatasetConverter",
     "Experiment",
     "HpcorchError",
     "LLDebug",

@@ -89,6 +89,8 @@ def _defaults(server: ServerFacts, threads: int) -> tuple[tuple[str, ...], ...]:
         ("client-output-buffer-limit", "normal", "0", "0", "0"),
         # One tensor may be larger than the 512 MiB that servers allow by default.
         ("proto-max-bulk-len", str(2**40)),
+        # A server hangs up on whoever sends more than this at once, by default 1 GiB.
+        ("client-query-buffer-limit", str(2**40)),
         ("save", ""),
         ("appendonly", "no"),
         ("stop-writes-on-bgsave-error", "no"),

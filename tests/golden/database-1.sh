@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 35885770b84769264671d8418576fa3860c1ff452aba67aa1ae9c768565e4fa9
+# sha256 of what follows: f790c62eb5a93cd00a7b19fd9b494fae04df25b13fbf7200dce2152e4cad460d
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

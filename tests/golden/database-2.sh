@@ -2,7 +2,7 @@
 # database orchestrator, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: ec80db66cf051d4281261ae894dc691b69b2c03c3ac6f9bbf1764b492796f0a9
+# sha256 of what follows: 70b0622330622e0814b2dc6445b1ae0b0e2eda9d40f6415a778f4fe47c96fa28
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

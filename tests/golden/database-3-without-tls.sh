@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 81a4226863fd5679d6fdb6909bb4f4940540b27a5a3e26b65eddb300d821c490
+# sha256 of what follows: 4e96c3e52bb5ba12eb424f2a6df62416c3f4d09ddf60bec8e33edf9b69dc8e35
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 1b212b487a84240d1651b1edc98405443b4c51a104fc94c2f59fa76902e98cb3
+# sha256 of what follows: 661795ce43a28dc4a902da89d2a8c0f3fdcbf7dcfb3fc468a9615d3660a6cc75
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

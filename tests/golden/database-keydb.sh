@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: bc5e94c2dc890b95ca00c719b917b97ded40a677390910a1f93c89b209fc482f
+# sha256 of what follows: af362d270e3769f3a992d9a98d0244e37811b25d661213d1755268ce1bfeb598
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

@@ -2,7 +2,7 @@
 # database a-b.c, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: ada7cbca5c72d7afa22da54f93d9b885758b33e36bf1f4faf03aaa48ad701ad3
+# sha256 of what follows: c7af5f9dc4d3eeda7bf0cfb4e5d894425318dc001161f6b805224c2a09efe59a
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 7410a6095d3ec59f8154ba6c620bab70cd879cb8e36e85525015b6273afd2bdf
+# sha256 of what follows: 2199c93df4d46e39a8beee6ea08a0063956458d8853d54dd9c56123432f622f1
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: d8b166429a11648879fa8bedb3d39f0bf1cc06c1d926ee98a0003939231e0822
+# sha256 of what follows: 9fb13577e8b9b9734d1aad53790457c2ba749bce1ba2bb42c28f9222b0a6498f
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

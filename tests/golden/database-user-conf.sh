@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: e0c1c89a5268a4bb26da91bb48af8fc88ca0cc21b4985dcce2a97f1f77e34177
+# sha256 of what follows: 9a5696352047165b081c0ae7be92218a121f79f50f635205923c446505104dd1
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 64e4386bac188fb01236004c736060987a429b03e1ab759540ab3ab650c8b76c
+# sha256 of what follows: 3ec18b89af4a6acaf8b5fb152a4603b69767039a51dbd4f88cc36d044e0ca91d
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -764,6 +764,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

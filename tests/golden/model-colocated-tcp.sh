@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 11a7ae1250c760aae25fd0ff2c5b618b8f03d302fc27e5999f7de052a602686d
+# sha256 of what follows: 672ab28793b93d92f20b8eaef36e1815dca75f62c8b9288f4df41a75c1718e3c
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -768,6 +768,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

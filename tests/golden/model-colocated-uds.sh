@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 68f480fc95284ec122b73acf8ea4295407210935078124f68c78d9996b62576f
+# sha256 of what follows: 602b6e944ca3a19eabebc09fd7775d1171e896a9ca053a73123a02aa51275682
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -768,6 +768,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

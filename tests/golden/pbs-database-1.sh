@@ -8,7 +8,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: f56da35f943aef1ac4b4be12acc4da44c2dfb76bbb44d19153149a63591e0707
+# sha256 of what follows: e94a32566d4f8639edd43e60e54bb06dae9243a84b43f6eddd743a2891654a45
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -717,6 +717,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

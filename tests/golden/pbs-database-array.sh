@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: c80aea8cf3580532caab8baee1ab797c65b9816e84e49a108517eff772651943
+# sha256 of what follows: dc7965a5078b97807c48c30d7a9ad6c0bd06ecd555aae81f8d38d0af61f5471a
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -722,6 +722,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

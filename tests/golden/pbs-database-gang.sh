@@ -8,7 +8,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: c5dd2d08dac940f42a79b7ca88dd435fed6a00757a6f857294bdf9b6759acb56
+# sha256 of what follows: e77d52b150fde42aa980df504406ede8e64bd7ee7c8e861b87d1a08338cce47f
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -819,6 +819,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: c103b3d1018c927c7095f25ac0e596a790a76ee28a76f406954d681bdb005427
+# sha256 of what follows: 84bbe658cd46d285b6a18256a2a0ca177fbfc4748fcb799d30d0eab22bfb14c4
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -714,6 +714,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

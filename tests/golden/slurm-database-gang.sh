@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 428be1699b5fef162c0bf984243a6be2789f36c696fa97e54990b54503030b46
+# sha256 of what follows: de25fd7e3bb3ae1bf7eb3669c1ee47d4b5a199d5bf9690789014e6d7eaaecaf8
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -730,6 +730,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

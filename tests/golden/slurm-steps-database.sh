@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: b1de2e144884c8738fbe9c14fa0784d039bab888ab1f645ff47d49321676022d
+# sha256 of what follows: 29fcc93e227f6646e2a479ada06ae622f86640b59b5651ae857e4c710e10416d
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -745,6 +745,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

@@ -19,6 +19,9 @@ from hpcorch.client import (
     RedisRuntimeError,
     RedisTimeoutError,
 )
+from hpcorch.client.connection import Request
+from hpcorch.client.routing import Router
+from hpcorch.client.settings import legacy_settings
 from hpcorch.client.wire import ReplyReader
 
 SILENCE = b"silence"
@@ -153,3 +156,39 @@ def test_nonsense(scripted):
         pytest.raises(RedisInternalError, match=r"HTTP/1\.1 400"),
     ):
         client.get_tensor("k")
+
+
+def router_of(address: str) -> Router:
+    return Router(legacy_settings(False, address))
+
+
+@pytest.mark.parametrize("ending", [HANG_UP, SILENCE])
+def test_only_what_may_be_done_twice_is(scripted, ending):
+    server = scripted(lambda n, words: b"+OK\r\n" if n != 3 else ending)
+    router = router_of(server.address)
+    requests = [Request(b"k", (b"SET", b"k", b"v")) for _ in range(5)]
+    assert router.run_many(requests) == [b"OK"] * 5
+    # Two were answered before the break, three were sent again.
+    assert server.counted == 6
+
+    once = scripted(lambda n, words: b"+OK\r\n" if n != 3 else ending)
+    router = router_of(once.address)
+    requests[3] = Request(b"k", (b"SET", b"k", b"v"), repeatable=False)
+    with pytest.raises(
+        (RedisConnectionError, RedisTimeoutError), match=r"on key 'k', which may have been done"
+    ):
+        router.run_many(requests)
+    assert once.counted == 3
+    alone = scripted(lambda n, words: ending)
+    router = router_of(alone.address)
+    with pytest.raises((RedisConnectionError, RedisTimeoutError), match="may have been done"):
+        router.run(b"k", lambda link: link.command("SET", "k", "v"), repeatable=False)
+    assert alone.counted == 1
+
+
+def test_a_server_that_is_loading_has_not_done_it(scripted):
+    server = scripted(lambda n, words: b"+OK\r\n" if n > 2 else b"-LOADING loading\r\n")
+    requests = [Request(b"k", (b"SET", b"k", b"v"), repeatable=False) for _ in range(3)]
+    assert router_of(server.address).run_many(requests) == [b"OK"] * 3
+    # All three were sent at once, and two of them again.
+    assert (server.counted, server.connections) == (5, 1)
