@@ -148,8 +148,8 @@ LAUNCH_COMMANDS: Mapping[str, LaunchCommand] = {
         "host_list host_file excluded_hosts node_feature memory_per_node walltime task_map "
         "cpu_bindings broadcast broadcast_path verbose quiet",
         _srun,
-        "nodes N ntasks n ntasks-per-node cpus-per-task c jobid job-name J output o error e chdir D "
-        "multi-prog",
+        "nodes N ntasks n ntasks-per-node cpus-per-task c jobid job-name J output o error e chdir "
+        "D multi-prog",
         separator="",
     ),
     "openmpi": _command(
