@@ -177,11 +177,11 @@ class Builder:
         """Return the library of the launch command: the site says, or the command itself does."""
         if self._site.mpi != "auto":
             return self._site.mpi
-        # On PBS a launch by mpiexec is what auto means for many processes.
-        command = "mpiexec" if settings.run_command == "auto" else settings.run_command
+        command = settings.run_command
+        if command == "auto" and self._scheduler.name == "pbs":
+            command = "mpiexec"
         path = shutil.which(command, path=self._environ.get("PATH"))
-        many = settings.task_count() > 1 or settings.run_command != "auto"
-        if path is None or command not in _MPI_COMMANDS or not many:
+        if path is None or command not in _MPI_COMMANDS:
             return ""
         if path not in self._mpi_of:
             try:
@@ -198,15 +198,15 @@ class Builder:
         to them, and the name of a program in a container to the container.
         """
         search = settings.env_vars.get("PATH", self._environ.get("PATH"))
-        inside = settings.container is not None
-        here = (settings.container.runtime if settings.container else settings.exe,)
-        for what in (*here, _launcher_program(settings.run_command)):
+        container = settings.container
+        first = ("exe", settings.exe) if container is None else ("container", container.runtime)
+        for field, what in (first, ("run_command", _launcher_program(settings.run_command))):
             elsewhere = self._scheduler.is_remote and "/" not in what
             if what and not elsewhere and shutil.which(what, path=search) is None:
                 raise InputError(
-                    f"exe of {name} is {what!r}: there is no such program on this machine"
+                    f"{field} of {name} is {what!r}: there is no such program on this machine"
                 )
-        if inside:
+        if container is not None:
             return settings.exe
         found = shutil.which(settings.exe, path=search)
         return settings.exe if found is None else str(Path(found).absolute())

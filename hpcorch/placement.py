@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,20 +40,17 @@ def survey(name: str, files: AttachedFiles) -> Placement:
     What is configured wins over a copy with the same target. Raises InputError that names the field
     and the path when one is missing, cannot be read, or would take the place of hpcorch's own.
     """
-    configured = dict(_found("to_configure", name, files.to_configure))
-    copies = dict(_found("to_copy", name, files.to_copy))
-    links = {Path(path).name: path for path in files.to_symlink}
+    configured = _by_target("to_configure", name, _found("to_configure", name, files.to_configure))
+    copies = _by_target("to_copy", name, _found("to_copy", name, files.to_copy))
     for path in files.to_symlink:
         if not Path(path).exists():
             raise _missing("to_symlink", name, path)
+    links = _by_target("to_symlink", name, ((Path(path).name, path) for path in files.to_symlink))
+    folders = {str(parent) for target in (*copies, *configured) for parent in Path(target).parents}
     for target in (*copies, *configured, *links):
         _refuse_ours(name, target)
-        first = Path(target).parts[0]
-        if first in links and (target != first or target in copies or target in configured):
-            raise InputError(
-                f"to_symlink of {name} holds {links[first]!r}: another attached file is to be at "
-                f"{target}"
-            )
+        if target in folders or (target in links and target in {*copies, *configured}):
+            raise InputError(f"two attached files of {name} are to be at {target}")
     return Placement(
         files,
         {target: path for target, path in copies.items() if target not in configured},
@@ -155,6 +152,17 @@ def _found(field: str, name: str, paths: tuple[str, ...]) -> Iterator[tuple[str,
             for item in sorted((*names, *inside)):
                 source = Path(folder, item)
                 yield str(source.relative_to(path)), _readable(field, name, source)
+
+
+def _by_target(field: str, name: str, found: Iterable[tuple[str, str]]) -> dict[str, str]:
+    sources: dict[str, str] = {}
+    for target, source in found:
+        if sources.setdefault(target, source) != source:
+            raise InputError(
+                f"{field} of {name} holds {sources[target]!r} and {source!r}: both are to be at "
+                f"{target}"
+            )
+    return sources
 
 
 def _raise(error: OSError) -> None:

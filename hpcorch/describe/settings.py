@@ -155,7 +155,8 @@ class RunSettings:
         """Start another program in the same launch: its processes follow this one's in rank.
 
         Of its settings only the program, its arguments and variables, the number of tasks and,
-        except under srun, run_args may be given. Raises InputError for anything else.
+        except under srun, run_args may be given. It gets this one's variables too; its own win.
+        Raises InputError for anything else.
         """
         if not isinstance(settings, RunSettings):
             raise InputTypeError(

@@ -158,10 +158,17 @@ def test_what_cannot_be_copied_is_refused(exp, model, tmp_path):
         exp.generate(model)
 
 
-def test_a_link_and_a_file_cannot_be_at_the_same_place(exp, model, sources):
+def test_two_files_cannot_be_at_the_same_place(exp, model, sources, tmp_path):
     model.attach_generator_files(to_copy=str(sources), to_symlink=str(sources / "deep"))
-    with pytest.raises(InputError, match=r"to_symlink of m holds .*: another attached file is to"):
+    with pytest.raises(InputError, match="two attached files of m are to be at deep"):
         exp.generate(model)
+    (tmp_path / "run.sh").touch()
+    both = [str(tmp_path / "run.sh"), str(sources)]
+    for field in ("to_copy", "to_configure"):
+        model.attach_generator_files(**{field: both})
+        with pytest.raises(InputError, match=f"{field} of m holds .* both are to be at run.sh"):
+            exp.generate(model)
+    assert not Path(exp.exp_path).exists()
 
 
 def test_parameters_become_arguments_of_this_model_only(exp):

@@ -157,7 +157,9 @@ def test_a_container_sees_the_socket_of_the_database_beside_it(exp, apptainer):
 def test_a_missing_container_runtime_is_refused(exp):
     container = Container("image.sif", runtime="singularity")
     model = exp.create_model("m", exp.create_run_settings("only-inside", container=container))
-    with pytest.raises(InputError, match="exe of m is 'singularity': there is no such program"):
+    with pytest.raises(
+        InputError, match="container of m is 'singularity': there is no such program"
+    ):
         exp.start(model)
 
 
