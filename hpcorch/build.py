@@ -10,12 +10,13 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcorch import __version__, schedulers, server, shell
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
+from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError, SchedulerError
 from hpcorch.module.library import find_module
 from hpcorch.paths import templates_dir
@@ -35,6 +36,12 @@ from hpcorch.sites import Site, template_dirs
 _INTERFACES = Path("/sys/class/net")
 # qsub prints its version without asking anybody.
 _VERSION_SECONDS = 10.0
+_MPI_COMMANDS = ("mpirun", "mpiexec", "orterun")
+_MPI_WORDS = {
+    r"open ?mpi|openrte|prrte": "openmpi",
+    r"hydra|intel\(r\) mpi": "hydra",
+    r"\bpals\b": "pals",
+}
 # Where Slurm's clients look; the last one is where a cluster without local files puts its own.
 _SLURM_CONFS = (
     "/etc/slurm/slurm.conf",
@@ -96,6 +103,14 @@ def pbs_version(said: str) -> str:
     return found[0] if found else ""
 
 
+def mpi_library(said: str) -> str:
+    """Return which MPI library a launch command belongs to, by what --version prints."""
+    for words, library in _MPI_WORDS.items():
+        if re.search(words, said, re.IGNORECASE):
+            return library
+    return ""
+
+
 class Builder:
     """Plans and renders for one scheduler and site; the server is looked up when first needed."""
 
@@ -105,6 +120,7 @@ class Builder:
         self._environ = environ
         self._renderer = Renderer(templates_dir(), template_dirs(site, environ))
         self._machine: Machine | None = None
+        self._mpi_of: dict[str, str] = {}
         self._limits: Limits | None = None
 
     def machine(self) -> Machine:
@@ -134,8 +150,10 @@ class Builder:
         if model.colocation is not None:
             self._check_interfaces("ifname", model.colocation.interfaces)
             machine = self.machine()
-        executable = self._executable(model)
-        return self._built(plan_model(model, executable, uses, machine, self._target(run_dir)))
+        settings = model.run_settings
+        programs = [self._executable(model.name, item) for item in (settings, *settings.mpmd)]
+        target = replace(self._target(run_dir), mpi=self._mpi(settings))
+        return self._built(plan_model(model, programs[0], uses, machine, target, programs[1:]))
 
     def check_limits(self, built: Sequence[Built]) -> None:
         """Ask the cluster for its limits, once, and hold the jobs against them.
@@ -157,20 +175,41 @@ class Builder:
     def _built(self, job: Job) -> Built:
         return Built(job, self._renderer.render(job, self._scheduler.name, __version__))
 
-    def _executable(self, model: Model) -> str:
+    def _mpi(self, settings: RunSettings) -> str:
+        """Return the library of the launch command: the site says, or the command itself does."""
+        if self._site.mpi != "auto":
+            return self._site.mpi
+        command = settings.run_command
+        if command == "auto" and self._scheduler.name == "pbs":
+            command = "mpiexec"
+        path = shutil.which(command, path=self._environ.get("PATH"))
+        if path is None or command not in _MPI_COMMANDS:
+            return ""
+        if path not in self._mpi_of:
+            try:
+                said = shell.run(shell.Command((path, "--version"), timeout=_VERSION_SECONDS))
+            except SchedulerError:
+                return ""
+            self._mpi_of[path] = mpi_library(said.out + said.err)
+        return self._mpi_of[path]
+
+    def _executable(self, name: str, settings: RunSettings) -> str:
         """Return the path of the program, which will run in another directory.
 
         A batch system's nodes may have programs that this machine lacks: a bare name is then left
-        to them.
+        to them, and the name of a program in a container to the container.
         """
-        settings = model.run_settings
         search = settings.env_vars.get("PATH", self._environ.get("PATH"))
-        for what in (settings.exe, _launcher_program(settings.run_command)):
+        container = settings.container
+        first = ("exe", settings.exe) if container is None else ("container", container.runtime)
+        for field, what in (first, ("run_command", _launcher_program(settings.run_command))):
             elsewhere = self._scheduler.is_remote and "/" not in what
             if what and not elsewhere and shutil.which(what, path=search) is None:
                 raise InputError(
-                    f"exe of {model.name} is {what!r}: there is no such program on this machine"
+                    f"{field} of {name} is {what!r}: there is no such program on this machine"
                 )
+        if container is not None:
+            return settings.exe
         found = shutil.which(settings.exe, path=search)
         return settings.exe if found is None else str(Path(found).absolute())
 

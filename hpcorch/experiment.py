@@ -9,19 +9,21 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from hpcorch import report, rundir
+from hpcorch import placement, progress, report, rundir
 from hpcorch.build import Builder, Built, choose_scheduler
 from hpcorch.database import Database
 from hpcorch.describe import check
+from hpcorch.describe.container import Container
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.errors import HpcorchError, InputError, RunNotFound, StartFailed
 from hpcorch.log import get_logger
+from hpcorch.placement import Placement
 from hpcorch.plan import DatabaseUse, suffix
 from hpcorch.roster import Entity, Roster
 from hpcorch.rundir import Journal, Run
@@ -144,13 +146,14 @@ class Experiment:
         run_command: str | None = "auto",
         run_args: Mapping[str, str | int | float | None] | None = None,
         env_vars: Mapping[str, str | int | float] | None = None,
+        container: Container | None = None,
     ) -> RunSettings:
         """Describe how a program is run; the arguments are those of RunSettings."""
-        return RunSettings(exe, exe_args, run_command, run_args, env_vars)
+        return RunSettings(exe, exe_args, run_command, run_args, env_vars, container)
 
     def create_batch_settings(
         self,
-        nodes: int = 1,
+        nodes: int | None = None,
         time: str = "",
         queue: str = "",
         account: str = "",
@@ -159,20 +162,48 @@ class Experiment:
         """Describe what to ask a batch system for; the arguments are those of BatchSettings."""
         return BatchSettings(nodes, time, queue, account, batch_args)
 
-    def generate(self, *entities: Entity, overwrite: bool = False) -> None:
-        """Make the run directories.
+    def generate(self, *entities: Entity, tag: str | None = None, overwrite: bool = False) -> None:
+        """Make the run directories and put the attached files there.
 
-        One that holds an earlier run is refused unless `overwrite` is true; then what that run
-        left is removed. Raises InputError.
+        `tag` is the text that stands on both sides of a marker in files to configure, by default a
+        semicolon. A directory that holds an earlier run or its files is refused unless `overwrite`
+        is true; then what that run left is removed, and files of the same names are replaced.
+        All of this is checked before anything is written. Raises InputError.
         """
-        for entity in self._roster.checked(entities):
+        marker = placement.checked_marker(tag)
+        chosen = self._roster.checked(entities)
+        placements = self._survey(chosen, marker)
+        for entity in chosen:
             directory = self._roster.directory(entity)
-            if (directory / self._scheduler.script_name).exists() and not overwrite:
+            holds_run = (directory / self._scheduler.script_name).exists()
+            if (holds_run or placement.is_generated(directory)) and not overwrite:
                 raise InputError(
                     f"{directory} holds an earlier run of {entity.name}", "say overwrite=True"
                 )
-            self._refuse_if_running(self._submitted([entity]))
-            rundir.prepare(directory, entity.name, 1)
+        self._refuse_if_running(self._submitted(chosen))
+        for entity in chosen:
+            rundir.prepare(self._roster.directory(entity), entity.name, 1)
+        self._place_files(placements)
+
+    def _survey(
+        self, entities: Sequence[Entity], marker: str | None = None
+    ) -> list[tuple[Model, Placement, str]]:
+        """Look at the files of programs; without a marker of those that are not there yet."""
+        found = []
+        for entity in entities:
+            if not isinstance(entity, Model):
+                continue
+            where, params, files = self._roster.directory(entity), entity.params, entity.files
+            chosen = marker or placement.generated_marker(where, params, files)
+            if chosen is not None and (params or files):
+                found.append((entity, placement.survey(entity.name, files), chosen))
+        return found
+
+    def _place_files(self, placements: Sequence[tuple[Model, Placement, str]]) -> None:
+        for model, found, marker in placements:
+            directory = self._roster.directory(model)
+            for warning in placement.write(found, directory, model.name, model.params, marker):
+                self._log.warning(warning)
 
     def preview(self, *entities: Entity) -> str:
         """Return the scripts that start would submit now; every start has a token of its own."""
@@ -200,12 +231,14 @@ class Experiment:
         chosen = self._roster.checked(entities)
         self._refuse_if_running(self._submitted(chosen))
         built = self._build(chosen)
+        placements = self._survey(chosen)
         rundir.make_private(Path(self.exp_path))
         self._builder.check_limits([item for _, item in built])
         for entity, item in built:
             for warning in item.job.warnings:
                 self._log.warning(warning)
             rundir.make_private(self._roster.directory(entity))
+        self._place_files(placements)
         begun: list[Run] = []
         with self._all_or_nothing(begun, kill_on_interrupt):
             self._start_databases(built, begun, wait)
@@ -215,7 +248,8 @@ class Experiment:
                     begun.append(self._submit(item))
             programs = begun[databases:]
             if block and wait and programs:
-                wait_for(self._tracker, programs, self._report_changes())
+                with progress.watching(self._log) as show:
+                    wait_for(self._tracker, programs, show)
         if summary:
             self._log.info("\n%s", self.summary())
 
@@ -280,7 +314,8 @@ class Experiment:
     def poll(self, *, verbose: bool = True) -> None:
         """Wait until no program of this experiment runs any more; databases are not waited for."""
         runs = [run for run in self._runs() if run.kind == "model"]
-        wait_for(self._tracker, runs, self._report_changes() if verbose else _ignore)
+        with progress.watching(self._log) if verbose else nullcontext(_ignore) as show:
+            wait_for(self._tracker, runs, show)
 
     def finished(self, entity: Entity) -> bool:
         """Whether the last run of `entity` has ended; raises InputError if it never started."""
@@ -346,17 +381,6 @@ class Experiment:
     def _snapshots(self) -> list[RunSnapshot]:
         return self._tracker.snapshot(self._runs())
 
-    def _report_changes(self) -> Callable[[Sequence[RunSnapshot]], None]:
-        seen: dict[str, TaskState] = {}
-
-        def report_changes(shots: Sequence[RunSnapshot]) -> None:
-            for shot in shots:
-                if seen.get(shot.run.token) is not shot.state:
-                    seen[shot.run.token] = shot.state
-                    self._log.info(report.change(shot))
-
-        return report_changes
-
     @contextmanager
     def _all_or_nothing(self, begun: list[Run], kill_on_interrupt: bool) -> Iterator[None]:
         """Stop what one call of start has begun when the rest of it cannot be."""
@@ -380,4 +404,4 @@ class Experiment:
 
 
 def _ignore(_: Sequence[RunSnapshot]) -> None:
-    """Report nothing."""
+    """Show nothing."""

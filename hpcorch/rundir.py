@@ -24,6 +24,8 @@ from hpcorch.schedulers.base import JobId, JobRef
 
 # Longer than any submission takes.
 _LOCK_SECONDS = 300.0
+# It tells with which parameters and files a directory was generated.
+PARAMETERS = "hpcorch_params.json"
 # What a run leaves and the next run of the same entity must not see.
 _STALE_DIRS = ("shards", "exit", "logs", "tls")
 _STALE_FILES = ("job.json", "address.env", "address.json", "credentials", "admin-credentials")
@@ -98,6 +100,55 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def put_copy(directory: Path, target: str, source: Path, data: bytes | None = None) -> None:
+    """Put a copy of `source`, or `data` with its mode, at `target` inside a run directory.
+
+    A link that leads to no file is copied as a link. What was there before is replaced at once.
+    Raises StorageError.
+    """
+    with _replacing(directory, target) as temporary:
+        if not source.is_file():
+            temporary.symlink_to(source.readlink())
+            return
+        if data is None:
+            shutil.copyfile(source, temporary)
+        else:
+            temporary.write_bytes(data)
+        shutil.copymode(source, temporary)
+
+
+def put_link(directory: Path, target: str, source: str) -> None:
+    """Put a link to `source` at `target` inside a run directory; raises StorageError."""
+    with _replacing(directory, target) as temporary:
+        temporary.symlink_to(source)
+
+
+def parameters(directory: Path) -> dict[str, Any]:
+    """Return what was written down when the directory was generated; empty if it was not."""
+    return _read_json(directory / PARAMETERS) or {}
+
+
+@contextmanager
+def _replacing(directory: Path, target: str) -> Iterator[Path]:
+    """Give a path to make a file at, which then takes the place of `target`."""
+    path = directory / target
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _storing(path):
+        folder = directory
+        for part in Path(target).parts[:-1]:
+            folder = folder / part
+            # A link would lead out of the run directory.
+            if folder.is_symlink():
+                folder.unlink()
+            folder.mkdir(exist_ok=True)
+        try:
+            temporary.unlink(missing_ok=True)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def prepare(directory: Path, name: str, elements: int) -> None:

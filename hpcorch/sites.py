@@ -30,8 +30,10 @@ _PROFILE = "site.toml"
 class Site:
     """Values of one machine; `origins` tells for each which file or variable it came from.
 
-    `pbs_place` is how PBS gives a database's shard a node of its own: excl, exclhost or none.
-    `pbs_starter` is what reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
+    `mpi` is the library that mpirun and mpiexec belong to: openmpi, hydra (MPICH, Intel MPI) or
+    pals; auto asks them. `pbs_place` is how PBS gives a database's shard a node of its own: excl,
+    exclhost or none. `pbs_starter` is what reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh,
+    ssh or mpiexec.
     """
 
     scheduler: str = "auto"
@@ -41,12 +43,14 @@ class Site:
     template_dirs: tuple[str, ...] = ()
     boot_seconds: int = 60
     deadline_seconds: int = 600
+    mpi: str = "auto"
     pbs_place: str = "excl"
     pbs_starter: str = "pbsdsh"
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
 _CHOICES = {
+    "mpi": ("auto", "openmpi", "hydra", "pals"),
     "pbs_place": ("excl", "exclhost", "none"),
     "pbs_starter": ("pbsdsh", "pbs_tmrsh", "ssh", "mpiexec"),
 }

@@ -306,7 +306,8 @@ def model_job(
     scheduler: str = "local",
 ) -> ModelJob:
     """Plan a model as an experiment would."""
-    return plan_model(model, executable, databases, machine, target(run_dir, scheduler))
+    further = [part.exe for part in model.run_settings.mpmd]
+    return plan_model(model, executable, databases, machine, target(run_dir, scheduler), further)
 
 
 def render(job: Any, scheduler: str = "local") -> Script:

@@ -21,6 +21,8 @@ needed=(
     slurmdbd:slurmdbd
     mariadbd:mariadb-server-core
     my_print_defaults:mariadb-client-core
+    mpirun.openmpi:openmpi-bin
+    mpiexec.hydra:mpich
 )
 
 # Ordinary users often lack these folders in PATH, but their programs are there.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from hpcorch.plan.jobs import (
     ColocationPlan,
+    ContainerPlan,
     DatabaseJob,
     DatabaseUse,
     ModelJob,
@@ -51,6 +52,7 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "server": "how the server is started",
         "warnings": "sentences for whoever starts it",
         "gang_starter": "program that reaches the other nodes of a PBS job",
+        "preamble": "bash that the user wants to be run first; empty without any",
         "kind": "database",
     },
     ModelJob: {
@@ -69,6 +71,9 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "server": "how that database is started; none without one",
         "warnings": "sentences for whoever starts it",
         "gang": "whether it is a step of its own in an allocation",
+        "preamble": "bash that the user wants to be run first; empty without any",
+        "forward_environment": "whether Open MPI has to carry the variables to other nodes",
+        "container": "the container that it runs in; none without one",
         "kind": "model",
     },
     ServerPlan: {
@@ -98,6 +103,10 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "cpus": "CPUs of the database, counted inside those that the task may use",
         "limit_app": "whether the program is kept off them",
     },
+    ContainerPlan: {
+        "prefix": "what the runtime puts before the names of variables for the inside",
+        "mounts": "directories that must be there inside",
+    },
     Resources: {
         "name": "of the job",
         "token": "the same as job.token",
@@ -113,6 +122,9 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "max_running": "most tasks at a time; none: no limit",
         "warn_seconds": "how long before its walltime the script gets a signal",
         "extra": "further options as pairs of name and value",
+        "memory": "megabytes on each node; none: the batch system's default",
+        "excluded_hosts": "nodes that it must not have",
+        "features": "expression of node features; empty: any node",
     },
 }
 

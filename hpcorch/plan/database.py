@@ -60,6 +60,7 @@ def plan_database(database: Orchestrator, machine: Machine, target: Target) -> D
         ),
         warnings=warnings,
         gang_starter=target.site.pbs_starter,
+        preamble="\n".join(database.batch.preamble),
     )
 
 
@@ -86,7 +87,11 @@ def _resources(database: Orchestrator, target: Target, *, gang: bool) -> Resourc
         queue=batch.queue,
         account=batch.account,
         hosts=batch.hosts,
+        # A shard has its node to itself whatever the settings say.
         exclusive=target.scheduler.is_remote,
+        memory=batch.memory_per_node,
+        excluded_hosts=batch.excluded_hosts,
+        features=batch.node_features,
         warn_seconds=_WARN_SECONDS if warned else 0,
         extra=tuple(batch.args.items()),
     )

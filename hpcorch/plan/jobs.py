@@ -54,12 +54,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a job goes: its batch system, site and run directory; `token` makes it unique."""
+    """Where a job goes: its batch system, site and run directory; `token` makes it unique.
+
+    `mpi` is the library that mpirun and mpiexec belong to, empty where that is not known.
+    """
 
     scheduler: Scheduler
     site: Site
     run_dir: str
     token: str
+    mpi: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,7 @@ class DatabaseJob:
     server: ServerPlan
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
+    preamble: str = ""
     kind: str = "database"
 
 
@@ -134,8 +139,20 @@ class ColocationPlan:
 
 
 @dataclass(frozen=True)
+class ContainerPlan:
+    """How variables and directories reach the inside: the runtime's `prefix`, what it `mounts`."""
+
+    prefix: str
+    mounts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ModelJob:
-    """A user's program: `program` is its whole argv, `program_env` its NAME=value words."""
+    """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
+
+    `preamble` is bash that the script runs first; `forward_environment` makes Open MPI carry the
+    variables to other nodes.
+    """
 
     name: str
     run_dir: str
@@ -152,6 +169,9 @@ class ModelJob:
     server: ServerPlan | None = None
     warnings: tuple[str, ...] = ()
     gang: bool = False
+    preamble: str = ""
+    forward_environment: bool = False
+    container: ContainerPlan | None = None
     kind: str = "model"
 
 

@@ -68,6 +68,7 @@ class PbsScheduler:
 
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """Lines for `#PBS`; what was not asked for is left to the site's defaults."""
+        _refuse_unknown(resources)
         extra = dict(resources.extra)
         place = extra.pop("place", self._placement(resources))
         wanted: list[tuple[str, str | None]] = [("N", job_name(resources.name, resources.token))]
@@ -211,6 +212,19 @@ def job_name(name: str, token: str) -> str:
     return f"{first}{name}_{token}".replace(".", "_")
 
 
+def _refuse_unknown(resources: Resources) -> None:
+    """Refuse what PBS has no words for: features of nodes are resources that each site names."""
+    for field, value in (
+        ("excluded_hosts", ",".join(resources.excluded_hosts)),
+        ("node_feature", resources.features),
+    ):
+        if value:
+            raise InputError(
+                f"{field} of {resources.name} is {value!r}: PBS cannot be asked for it",
+                'say what your site calls it with batch_args={"select": "..."}',
+            )
+
+
 def _select(resources: Resources) -> str:
     """Return the chunks: one for each node, by name if hosts were asked for."""
     tasks, cpus = resources.tasks_per_node, resources.cpus_per_task
@@ -218,6 +232,8 @@ def _select(resources: Resources) -> str:
     if cpus:
         # Else OMP_NUM_THREADS is the number of all CPUs of the chunk.
         chunk += f":ompthreads={cpus}"
+    if resources.memory:
+        chunk += f":mem={resources.memory}mb"
     if not resources.hosts:
         return f"{resources.nodes}:{chunk}"
     if len(resources.hosts) != resources.nodes:

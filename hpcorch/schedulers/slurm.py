@@ -79,6 +79,9 @@ class SlurmScheduler:
             ("partition", resources.queue),
             ("account", resources.account),
             ("nodelist", ",".join(resources.hosts)),
+            ("exclude", ",".join(resources.excluded_hosts)),
+            ("mem", f"{resources.memory}M" if resources.memory else ""),
+            ("constraint", resources.features),
         )
         wanted += [(key, str(value)) for key, value in optional if value]
         if resources.exclusive:

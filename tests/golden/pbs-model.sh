@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: de9ee34e95e222ef5a2dc269a3e5f705308557c51435c2dbc5fa1a21f89aa5a4
+# sha256 of what follows: c30b621e3f2fb1617e4dda0c0dece5ecb8fc2be94d84e2943fff19c13d1e6263
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -242,7 +242,7 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
-HPCORCH_PROGRAM=(mpiexec -n 8 --bind-to core /opt/app/program 'in put')
+HPCORCH_PROGRAM=(mpiexec -n 8 -ppn 4 --bind-to core /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
 HPCORCH_PIN_APP=()
 

@@ -7,7 +7,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 88d1e6c1795c032557569287e70e4b0e766ef828843ea3991e26cd8851d5f066
+# sha256 of what follows: 3e756b4224611f79bdcb0fe9b3b415fa4c06eaa30944b7e8980cf103a83909db
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -233,7 +233,7 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
-HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --cpus-per-task=2 --mpi=pmix /opt/app/program 'in put')
+HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --ntasks-per-node=4 --cpus-per-task=2 --mpi=pmix /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
 HPCORCH_PIN_APP=()
 

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 6f3c95d227b06e314388dd5987bc01eb21b4487d7eb52001bfee973f5bd9018b
+# sha256 of what follows: 6bca91cb5910342344bbd11d5920c30032b4d2dd2cd1b898f209ab83aa44a2c7
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -289,7 +289,7 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
-HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --cpus-per-task=2 --mpi=pmix bash -c 'if [[ $SLURM_PROCID == 0 ]]; then echo "$SLURM_JOB_ID.$SLURM_STEP_ID" >"$HPCORCH_STEP_FILE"; fi; exec "$@"' hpcorch /opt/app/program 'in put')
+HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --ntasks-per-node=4 --cpus-per-task=2 --mpi=pmix bash -c 'if [[ $SLURM_PROCID == 0 ]]; then echo "$SLURM_JOB_ID.$SLURM_STEP_ID" >"$HPCORCH_STEP_FILE"; fi; exec "$@"' hpcorch /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
 HPCORCH_PIN_APP=()
 

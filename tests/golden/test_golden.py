@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch.describe.container import Container
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
@@ -69,6 +70,20 @@ def many() -> RunSettings:
     return settings
 
 
+def contained() -> RunSettings:
+    image = Container("/opt/my image.sif", "--nv", {"/data": "/in side"})
+    settings = RunSettings("program", run_command="mpirun", container=image)
+    settings.set_tasks(2)
+    settings.set_mpmd_preamble(["module load it's", 'export A="$B"'])
+    return settings
+
+
+def several() -> RunSettings:
+    settings = RunSettings("program", ["it's"])
+    settings.make_mpmd(RunSettings("other", ["$x"], env_vars={"V": "1 2"}))
+    return settings
+
+
 CASES: dict[str, Callable[[], Job]] = {
     "database-1": database,
     "database-2": lambda: database(db_nodes=2),
@@ -109,6 +124,8 @@ CASES: dict[str, Callable[[], Job]] = {
         scheduler="slurm", db_nodes=3, batch_settings=on_slurm()
     ),
     "slurm-database-gang": lambda: database(scheduler="slurm", db_nodes=3, layout="gang"),
+    "model-container": lambda: model("app", contained(), "orchestrator"),
+    "slurm-model-several": lambda: model("app", several(), scheduler="slurm"),
     "slurm-model": lambda: model("app", many(), "orchestrator", scheduler="slurm"),
     "pbs-database-array": lambda: database(
         scheduler="pbs",

@@ -141,8 +141,8 @@ def test_slurm_launches_many_processes_with_explicit_resources():
     settings.set_nodes(2)
     settings.set_tasks_per_node(4)
     settings.set_cpus_per_task(3)
-    expected = ("srun", "--nodes=2", "--ntasks=8", "--cpus-per-task=3", "--mpi=pmix", "-x", "1")
-    assert words(settings, "slurm") == (*expected, "/p")
+    size = ("--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--cpus-per-task=3")
+    assert words(settings, "slurm") == ("srun", *size, "--mpi=pmix", "-x", "1", "/p")
     assert words(RunSettings("p"), "slurm") == ("/p",)
     with pytest.raises(InputError, match="run_command of m is 'srun': only Slurm has it"):
         words(RunSettings("p", run_command="srun"))
