@@ -19,7 +19,8 @@ Info = dict[str, dict[str, str]]
 class NodeCalls(Session):
     """Each address is `host:port` or `unix://path` of one server of this database.
 
-    Raises RedisRuntimeError for another address.
+    A comma list of them, such as SSDB, stands for all of them. All calls raise RedisRuntimeError
+    for another address.
     """
 
     def get_db_node_info(self, addresses: list[str]) -> list[Info]:
@@ -52,14 +53,15 @@ class NodeCalls(Session):
         return [_pairs(reply) if isinstance(reply, list) else {} for reply in replies]
 
     def config_get(self, expression: str, address: str) -> dict[str, str]:
-        """Return the parameters of a server that match `expression`, none if there is none."""
-        pattern = encoded(expression)
-        return _pairs(self._ask_node(_single(address), "CONFIG", "GET", pattern))
+        """Return the parameters of a server, the first one, that match `expression`, if any."""
+        words = ("CONFIG", "GET", encoded(expression))
+        return _pairs(self._ask_node(_split(address)[0], *words))
 
     def config_set(self, config_param: str, value: str, address: str) -> None:
         """Set a parameter of a server. Raises RedisRuntimeError for one that it does not have."""
         words = ("CONFIG", "SET", encoded(config_param), encoded(value))
-        self._ask_node(_single(address), *words)
+        for one in _split(address):
+            self._ask_node(one, *words)
 
     def save(self, addresses: list[str]) -> None:
         """Let each server write its data to disk, one after another, and wait for it."""
@@ -101,11 +103,10 @@ def _text(word: object) -> str:
 def _listed(addresses: list[str]) -> list[str]:
     if not isinstance(addresses, list):
         raise InputTypeError(f"addresses must be a list, not {type(addresses).__name__}")
-    # SSDB as a whole may stand for all servers that it names.
-    return [part for one in addresses for part in _single(one).split(",")]
+    return [part for one in addresses for part in _split(one)]
 
 
-def _single(address: str) -> str:
+def _split(address: str) -> list[str]:
     if not isinstance(address, str):
         raise InputTypeError(f"an address must be a string, not {type(address).__name__}")
-    return address
+    return address.split(",")

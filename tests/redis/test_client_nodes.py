@@ -42,6 +42,14 @@ def test_configuration(own_server):
             client.config_set("nonsense", "1", own_server.ssdb)
 
 
+def test_a_list_of_addresses_stands_for_all_servers(cluster):
+    nodes = ",".join(node.ssdb for node in cluster)
+    with Client(True, nodes) as client:
+        client.config_set("lua-time-limit", "6001", nodes)
+        for node in (nodes, *nodes.split(",")):
+            assert client.config_get("lua-time-limit", node) == {"lua-time-limit": "6001"}
+
+
 def test_save_and_flush(own_server):
     with Client(False, own_server.ssdb) as client:
         client.put_tensor("t", np.arange(3))

@@ -192,3 +192,32 @@ def test_a_server_that_is_loading_has_not_done_it(scripted):
     assert router_of(server.address).run_many(requests) == [b"OK"] * 3
     # All three were sent at once, and two of them again.
     assert (server.counted, server.connections) == (5, 1)
+
+
+FOREIGN = [
+    b"$5\r\nhello\r\n",
+    b"$300000\r\n%b\r\n" % bytes(300_000),
+    WHOLE.replace(b"<i8", b"|O8", 1),
+    WHOLE.replace(b"<i8", b"<i4", 1),
+    b"$-1\r\n",
+    b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
+    b"-ERR out of order\r\n",
+    b"*2\r\n:1\r\n$3\r\nabc\r\n",
+    b":5\r\n",
+]
+
+
+@pytest.mark.parametrize("reply", FOREIGN)
+def test_the_next_call_works_after_any_answer(scripted, reply):
+    server = scripted(lambda n, words: WHOLE if n % 2 == 0 else reply)
+    with Client(False, server.address) as client:
+        for out in (None, np.empty(100_000, int)):
+            with pytest.raises((RedisRuntimeError, RedisInternalError)):
+                client.get_tensor("k", out=out)
+            assert np.array_equal(client.get_tensor("k", out=out), np.arange(100_000))
+        misfit = np.empty(3)
+        server.counted = 1
+        with pytest.raises(RedisRuntimeError, match="but out is float64"):
+            client.get_tensor("k", out=misfit)
+    # Only an answer of another kind than was asked for costs the connection.
+    assert server.connections == (3 if reply[:1] in b":*" else 1)

@@ -258,3 +258,27 @@ def test_a_real_socket_takes_more_than_it_can_hold():
         found = wire.ReplyReader(right)
         assert found.value() == [b"SET", b"k", body]
         thread.join()
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_a_socket_that_stands_still(pieces):
+    left, right = socket.socketpair()
+    with left, right:
+        wire.set_timeout(left, 0.2)
+        with pytest.raises(TimeoutError, match="sends nothing"):
+            wire.ReplyReader(left).value()
+        with pytest.raises(TimeoutError, match="takes no more"):
+            wire.send(left, [bytes(10_000_000)] * pieces)
+
+
+def test_a_reply_that_comes_late_is_waited_for():
+    left, right = socket.socketpair()
+    with left, right:
+        wire.set_timeout(left, 60)
+        found = wire.ReplyReader(left)
+        # More replies than the short look before sleeping is given up for.
+        for number in range(40):
+            timer = threading.Timer(0.002 * (number % 3), right.sendall, (b":%d\r\n" % number,))
+            timer.start()
+            assert found.value() == number
+            timer.join()
