@@ -228,6 +228,10 @@ class Lab:
     def queue(self) -> str:
         return self.cluster.run(["squeue", "-h"]).stdout
 
+    def queue_of(self, name: str) -> list[str]:
+        """Return the ids of the jobs of that name in the queue."""
+        return self.cluster.run(["squeue", "-h", "-o", "%i", "-n", name]).stdout.split()
+
     def node(self, index: int) -> str:
         """Return the node that a shard runs on."""
         path = self.path / "orchestrator" / "shards" / f"{index}.json"

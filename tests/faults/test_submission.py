@@ -82,7 +82,7 @@ def test_an_element_that_never_starts_fails_the_start_which_names_it_and_the_rea
     assert ended.code == 1
     assert "StartFailed: database orchestrator did not start: " in ended.said
     assert "1 of 3 shards did not start within 3 s: 2" in ended.said
-    assert "still queued: 2 (Resources)" in ended.said
+    assert "still queued: shard 2 (Resources)" in ended.said
     assert not lab.published()
     lab.nothing_runs()
     assert lab.queue().count("other") == 1
