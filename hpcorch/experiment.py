@@ -99,6 +99,8 @@ class Experiment:
         account: str = "",
         time: str = "",
         queue: str = "",
+        checkpoint: bool = False,
+        restore: str | None = None,
     ) -> Orchestrator:
         """Describe a database of `db_nodes` shards; the arguments are those of Orchestrator.
 
@@ -116,6 +118,8 @@ class Experiment:
             module_paths=module_paths,
             layout=layout,
             batch_settings=BatchSettings(time=time, queue=queue, account=account),
+            checkpoint=checkpoint,
+            restore=restore,
         )
         if hosts is not None:
             database.set_hosts(hosts)

@@ -103,14 +103,20 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
 def prepare(directory: Path, name: str, elements: int) -> None:
     """Make a run directory ready for a new run: what an earlier run left is removed."""
     make_private(directory)
+    clear(directory)
+    with _storing(directory):
+        (directory / "logs").mkdir(mode=0o700)
+        if elements == 1:
+            _link_output(directory, name)
+
+
+def clear(directory: Path) -> None:
+    """Remove what a run has left that would mislead the next one; what it has saved stays."""
     with _storing(directory):
         for part in _STALE_DIRS:
             _remove(directory / part)
         for part in _STALE_FILES:
             (directory / part).unlink(missing_ok=True)
-        (directory / "logs").mkdir(mode=0o700)
-        if elements == 1:
-            _link_output(directory, name)
 
 
 def _link_output(directory: Path, name: str) -> None:

@@ -99,13 +99,13 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
 
 
 def _shut_down(database: Database) -> bool:
-    """Ask the shards to end; say whether there was anybody to ask."""
+    """Ask the shards to end; say whether they will."""
     if not database.is_published():
         return False
     addresses = database.addresses()
-    database.shut_down()
+    ending = database.shut_down()
     database.unregister(addresses)
-    return True
+    return ending
 
 
 def _alive(tracker: Tracker, runs: Sequence[Run]) -> list[JobRef]:

@@ -30,6 +30,7 @@ _SEVERITY = (
 _KILLED = (137, 143)
 # Scripts ask their batch system for it shortly before the walltime ends.
 _WALLTIME_SIGNAL = "USR1"
+_TIME_IS_OVER = "its walltime was over"
 # Records are files and cheaper to look at than the queue (Scheduler.poll_floor), but a shared file
 # system is not asked as often as a local one.
 _LOCAL_GLANCE, _SHARED_GLANCE = 0.05, 0.5
@@ -121,7 +122,8 @@ def merge(
         return previous
     if record is not None and _is_final(record, native, stop_wanted=stop_wanted, gone=gone):
         state = _ended(record, native, service=service, stop_wanted=stop_wanted)
-        return TaskSnapshot(index, state, record.code, record.elapsed, record.reason)
+        reason = record.reason or (_TIME_IS_OVER if state is TaskState.TIMED_OUT else "")
+        return TaskSnapshot(index, state, record.code, record.elapsed, reason)
     if native is not None and native.state is TaskState.UNKNOWN and previous is not None:
         return previous
     if native is not None:

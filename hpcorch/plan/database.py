@@ -15,10 +15,17 @@ _TLS_OFFSET = 5000
 # A walltime shorter than this leaves no room for a warning: Slurm may send it a minute early.
 _SHORTEST_WARNED_WALLTIME = 300
 _WARN_SECONDS = 60
+# Saving takes as long as the file system lets it: a tenth of the walltime, but no more than this.
+_LONGEST_SAVING = 600
 
 
-def plan_database(database: Orchestrator, machine: Machine, target: Target) -> DatabaseJob:
-    """Plan a standard database; raises InputError or SecurityError."""
+def plan_database(
+    database: Orchestrator, machine: Machine, target: Target, restore: str = ""
+) -> DatabaseJob:
+    """Plan a standard database; raises InputError or SecurityError.
+
+    `restore` is the directory of the checkpoints that it starts from.
+    """
     refuse_unless_batch(database.name, database.batch, target.scheduler)
     shards = database.db_nodes
     remote = target.scheduler.is_remote
@@ -59,6 +66,7 @@ def plan_database(database: Orchestrator, machine: Machine, target: Target) -> D
         ),
         warnings=warnings,
         gang_starter=target.site.pbs_starter,
+        restore=restore,
     )
 
 
@@ -75,7 +83,6 @@ def refuse_unless_batch(name: str, batch: BatchSettings, scheduler: Scheduler) -
 
 def _resources(database: Orchestrator, target: Target, *, gang: bool) -> Resources:
     batch = database.batch
-    warned = walltime_seconds(batch.walltime) >= _SHORTEST_WARNED_WALLTIME
     return Resources(
         name=database.name,
         token=target.token,
@@ -86,9 +93,18 @@ def _resources(database: Orchestrator, target: Target, *, gang: bool) -> Resourc
         account=batch.account,
         hosts=batch.hosts,
         exclusive=target.scheduler.is_remote,
-        warn_seconds=_WARN_SECONDS if warned else 0,
+        warn_seconds=_warn_seconds(database),
         extra=tuple(batch.args.items()),
     )
+
+
+def _warn_seconds(database: Orchestrator) -> int:
+    walltime = walltime_seconds(database.batch.walltime)
+    if walltime < _SHORTEST_WARNED_WALLTIME:
+        return 0
+    if database.checkpoint_seconds is None:
+        return _WARN_SECONDS
+    return max(_WARN_SECONDS, min(walltime // 10, _LONGEST_SAVING))
 
 
 def _last_port(database: Orchestrator, port_step: int, *, bus_tls: bool) -> int:
@@ -106,7 +122,9 @@ def _last_port(database: Orchestrator, port_step: int, *, bus_tls: bool) -> int:
 
 def _settings(database: Orchestrator) -> dict[str, str]:
     limit = {"maxmemory": database.maxmemory} if database.maxmemory else {}
-    return {**limit, **database.settings}
+    freq = database.checkpoint_seconds
+    saving = {} if freq is None else {"save": f"{freq} 1"}
+    return {**limit, **database.settings, **saving}
 
 
 def walltime_seconds(walltime: str) -> int:

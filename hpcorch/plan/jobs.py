@@ -80,7 +80,8 @@ class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
     A gang is one job of that many nodes, otherwise the tasks are a job array. `gang_starter` is
-    the program by which PBS reaches a gang's other nodes.
+    the program by which PBS reaches a gang's other nodes. `restore` is the directory of the
+    checkpoints to start from, or empty.
     """
 
     name: str
@@ -104,6 +105,7 @@ class DatabaseJob:
     server: ServerPlan
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
+    restore: str = ""
     kind: str = "database"
 
 

@@ -20,7 +20,19 @@ pytestmark = [pytest.mark.cluster, pytest.mark.redis]
 # All that a node needs: bash, what every Linux has, and Slurm's own client for programs.
 TOOLS = (
     *("bash", "sh", "env", "cat", "chmod", "cp", "ln", "ls", "mkdir", "mktemp", "mv", "od", "rm"),
-    *("sleep", "tail", "uname", "grep", "sed", "getent", "ip", "openssl", "srun", "scancel"),
+    *(
+        "rmdir",
+        "sleep",
+        "tail",
+        "uname",
+        "grep",
+        "sed",
+        "getent",
+        "ip",
+        "openssl",
+        "srun",
+        "scancel",
+    ),
 )
 
 
