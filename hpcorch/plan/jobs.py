@@ -134,7 +134,10 @@ class ColocationPlan:
 
 @dataclass(frozen=True)
 class ModelJob:
-    """A user's program: `program` is its whole argv, `program_env` its NAME=value words."""
+    """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
+
+    `run_args` are options of the srun that starts a gang.
+    """
 
     name: str
     run_dir: str
@@ -151,6 +154,7 @@ class ModelJob:
     server: ServerPlan | None = None
     warnings: tuple[str, ...] = ()
     gang: bool = False
+    run_args: tuple[str, ...] = ()
     kind: str = "model"
 
 
