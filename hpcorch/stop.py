@@ -54,7 +54,7 @@ def stop(
     runs = [marked.get(run.token, run) for run in runs]
     if silence:
         # Every further question would take as long to fail as this one did.
-        get_logger("stop").warning("the scheduler does not answer: %s", silence)
+        get_logger("stop").warning("the scheduler could not be asked: %s", silence)
     failures = []
     for kind in ("model", "database"):
         try:
@@ -100,9 +100,10 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float, silence:
     for force, patience in ((False, grace), (True, max(grace, _DEATH_SECONDS))):
         refs = _alive(tracker, runs)
         if refs:
-            done = shell.run(scheduler.cancel_command(refs, force=force))
-            if done.code != 0 and (silence or _is_silent(tracker, runs)):
-                raise _unreachable(refs, scheduler, done)
+            _cancel(refs, runs, scheduler, force=force, silent=bool(silence))
+            if silence:
+                # It has answered now.
+                tracker, silence = Tracker(scheduler, _QUERY_SECONDS), ""
             _await_end(tracker, runs, patience)
     left = _alive(tracker, runs)
     alive = {ref.token for ref in left}
@@ -114,16 +115,18 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float, silence:
         raise SchedulerError(f"these jobs are still alive after they were killed: {names}")
 
 
-def _is_silent(tracker: Tracker, runs: Sequence[Run]) -> bool:
-    return any(shot.stale for shot in tracker.snapshot(runs))
-
-
-def _unreachable(
-    refs: Sequence[JobRef], scheduler: Scheduler, done: shell.Result
-) -> SchedulerError:
+def _cancel(
+    refs: Sequence[JobRef], runs: Sequence[Run], scheduler: Scheduler, *, force: bool, silent: bool
+) -> None:
+    """Cancel jobs; that some have ended is no failure, that nobody answers is one."""
+    done = shell.run(scheduler.cancel_command(refs, force=force))
+    if done.code == 0:
+        return
+    if not silent and not any(shot.stale for shot in Tracker(scheduler).snapshot(runs)):
+        return
     names = ", ".join(scheduler.job_label(ref) for ref in refs)
     said = "; ".join((done.err or done.out).split("\n")).strip("; ")
-    return SchedulerError(
+    raise SchedulerError(
         f"the scheduler does not answer: these jobs could not be cancelled: {names} ({said})",
         "say it again when it does",
     )
