@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcorch import __version__, schedulers, server, shell
+from hpcorch.checkpoints import find_checkpoint
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import RunSettings
@@ -71,7 +72,8 @@ def choose_scheduler(
         name, reason = _detect(environ)
     if name == "slurm" and environ.get("SLURM_JOB_ID"):
         name, reason = "slurm-steps", f"this is inside the Slurm job {environ['SLURM_JOB_ID']}"
-    return schedulers.create(name, templates_dir(), environ, site.pbs_place), reason
+    timeout = site.command_timeout_seconds
+    return schedulers.create(name, templates_dir(), environ, site.pbs_place, timeout), reason
 
 
 def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -142,7 +144,10 @@ class Builder:
         """Plan and render a standard database; raises InputError, SecurityError, TemplateError."""
         self._check_interfaces("interface", database.interfaces)
         _check_modules(database.module_paths)
-        return self._built(plan_database(database, self.machine(), self._target(run_dir)))
+        restore = ""
+        if database.restore is not None:
+            restore = str(find_checkpoint(database.name, database.restore, database.db_nodes))
+        return self._built(plan_database(database, self.machine(), self._target(run_dir), restore))
 
     def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Built:
         """Plan and render a program; raises InputError or TemplateError."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,7 +20,7 @@ from hpcorch.describe.container import Container
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
-from hpcorch.errors import HpcorchError, InputError, RunNotFound, StartFailed
+from hpcorch.errors import HpcorchError, InputError, RunNotFound
 from hpcorch.log import get_logger
 from hpcorch.placement import Placement
 from hpcorch.plan import DatabaseUse, suffix
@@ -29,9 +28,10 @@ from hpcorch.roster import Entity, Roster
 from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.sites import load_site
+from hpcorch.startup import Startup
 from hpcorch.stop import stop as stop_runs
 from hpcorch.submit import recover, submit
-from hpcorch.track import RunSnapshot, Tracker, glance_seconds, wait_for
+from hpcorch.track import RunSnapshot, Tracker, wait_for
 
 
 class Experiment:
@@ -58,7 +58,7 @@ class Experiment:
         )
         self._builder = Builder(self._site, self._scheduler, os.environ)
         self._journal = Journal(Path(self.exp_path))
-        self._tracker = Tracker(self._scheduler)
+        self._tracker = Tracker(self._scheduler, cache=self._journal.directory)
         self._roster = Roster(Path(self.exp_path))
         self._tokens: list[str] = []
         self._log = get_logger(name)
@@ -102,6 +102,8 @@ class Experiment:
         account: str = "",
         time: str = "",
         queue: str = "",
+        checkpoint: bool = False,
+        restore: str | None = None,
     ) -> Orchestrator:
         """Describe a database of `db_nodes` shards; the arguments are those of Orchestrator.
 
@@ -120,6 +122,8 @@ class Experiment:
             ai_commands=ai_commands,
             layout=layout,
             batch_settings=BatchSettings(time=time, queue=queue, account=account),
+            checkpoint=checkpoint,
+            restore=restore,
         )
         if hosts is not None:
             database.set_hosts(hosts)
@@ -218,6 +222,7 @@ class Experiment:
         summary: bool = False,
         kill_on_interrupt: bool = True,
         wait: bool = True,
+        queue_timeout: float | None = None,
     ) -> None:
         """Start databases, wait until they answer, then start the programs.
 
@@ -225,10 +230,15 @@ class Experiment:
         then wait for their databases themselves, and block is without effect. `summary` logs the
         table before returning. `kill_on_interrupt` stops what this call started on Ctrl-C; when
         something cannot be started, what this call started before is stopped in any case.
+        `queue_timeout` is how many seconds a database's shards may stay queued (default: any time).
         All input is checked before anything starts. Raises InputError, SecurityError,
         ServerNotFound, SchedulerError, or StartFailed with the cause.
         """
         chosen = self._roster.checked(entities)
+        if queue_timeout is not None:
+            check.seconds("queue_timeout", queue_timeout)
+            if not wait:
+                raise InputError("queue_timeout is for start that waits: leave out wait=False")
         self._refuse_if_running(self._submitted(chosen))
         built = self._build(chosen)
         placements = self._survey(chosen)
@@ -241,12 +251,14 @@ class Experiment:
         self._place_files(placements)
         begun: list[Run] = []
         with self._all_or_nothing(begun, kill_on_interrupt):
-            self._start_databases(built, begun, wait)
-            databases = len(begun)
+            databases = self._start_databases(built, begun)
+            startup = Startup(self._scheduler, self._tracker, self._log, queue_timeout)
+            for run, database in databases if wait else ():
+                startup.wait(run, database)
             for entity, item in built:
                 if isinstance(entity, Model):
                     begun.append(self._submit(item))
-            programs = begun[databases:]
+            programs = begun[len(databases) :]
             if block and wait and programs:
                 with progress.watching(self._log) as show:
                     wait_for(self._tracker, programs, show)
@@ -254,18 +266,17 @@ class Experiment:
             self._log.info("\n%s", self.summary())
 
     def _start_databases(
-        self, built: Sequence[tuple[Entity, Built]], begun: list[Run], wait: bool
-    ) -> None:
-        started: list[tuple[Orchestrator, Run, Database]] = []
+        self, built: Sequence[tuple[Entity, Built]], begun: list[Run]
+    ) -> list[tuple[Run, Database]]:
+        started: list[tuple[Run, Database]] = []
         for entity, item in built:
             if isinstance(entity, Orchestrator):
                 run = self._submit(item)
                 begun.append(run)
                 database = Database(Path(run.directory), run.job.job if run.job else None)
                 entity.attach(database)
-                started.append((entity, run, database))
-        for entity, run, database in started if wait else ():
-            self._await_database(entity, run, database)
+                started.append((run, database))
+        return started
 
     def _submit(self, built: Built) -> Run:
         with self._journal.lock():
@@ -277,26 +288,6 @@ class Experiment:
         self._log.info("submitted %s as job %s", run.entity, label)
         # The journal knows when it was submitted; this process would read another clock.
         return next(item for item in self._journal.runs() if item.token == run.token)
-
-    def _await_database(self, entity: Orchestrator, run: Run, database: Database) -> None:
-        began = time.monotonic()
-        while not database.is_published():
-            shot = self._tracker.snapshot([run])[0]
-            # One shard that has ended is enough: the others may be queued for hours.
-            if any(task.state.terminal for task in shot.tasks):
-                raise StartFailed(
-                    f"database {entity.name} did not start: {report.why(shot)}",
-                    f"its logs are in {Path(run.directory) / 'logs'}",
-                )
-            time.sleep(glance_seconds(self._scheduler) / 5)
-        database.register()
-        took = time.monotonic() - began
-        self._log.info(
-            "database %s answers at %s after %.2f s",
-            entity.name,
-            ",".join(database.addresses()),
-            took,
-        )
 
     def stop(self, *entities: Entity) -> None:
         """Stop entities, programs before databases; without arguments everything.

@@ -154,14 +154,20 @@ def _replacing(directory: Path, target: str) -> Iterator[Path]:
 def prepare(directory: Path, name: str, elements: int) -> None:
     """Make a run directory ready for a new run: what an earlier run left is removed."""
     make_private(directory)
+    clear(directory)
+    with _storing(directory):
+        (directory / "logs").mkdir(mode=0o700)
+        if elements == 1:
+            _link_output(directory, name)
+
+
+def clear(directory: Path) -> None:
+    """Remove what a run has left that would mislead the next one; what it has saved stays."""
     with _storing(directory):
         for part in _STALE_DIRS:
             _remove(directory / part)
         for part in _STALE_FILES:
             (directory / part).unlink(missing_ok=True)
-        (directory / "logs").mkdir(mode=0o700)
-        if elements == 1:
-            _link_output(directory, name)
 
 
 def _link_output(directory: Path, name: str) -> None:
@@ -275,6 +281,11 @@ class Journal:
     def __init__(self, exp_path: Path) -> None:
         self.exp_path = exp_path
         self._path = exp_path / ".hpcorch" / "journal.jsonl"
+
+    @property
+    def directory(self) -> Path:
+        """Where the journal is; what processes share of what they know is there too."""
+        return self._path.parent
 
     def lock(self) -> FileLock:
         """Return a lock that keeps two drivers of one experiment from starting the same entity.

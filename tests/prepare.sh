@@ -9,6 +9,7 @@ needed=(
     gcc:gcc
     openssl:openssl
     numactl:numactl
+    mpirun:openmpi-bin
     setsid:util-linux
     taskset:util-linux
     ip:iproute2

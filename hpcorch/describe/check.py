@@ -93,6 +93,15 @@ def integer(field: str, value: object, minimum: int, maximum: int) -> int:
     return value
 
 
+def seconds(field: str, value: object) -> float:
+    """Return `value` if it is a finite number of seconds above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _refuse_type(field, value, "a number of seconds")
+    if not 0 < value < float("inf"):
+        raise _refuse(field, value, "a number of seconds above 0")
+    return float(value)
+
+
 def flag(field: str, value: object) -> bool:
     """Return `value` if it is True or False."""
     if not isinstance(value, bool):

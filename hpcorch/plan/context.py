@@ -53,6 +53,8 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "warnings": "sentences for whoever starts it",
         "gang_starter": "program that reaches the other nodes of a PBS job",
         "preamble": "bash that the user wants to be run first; empty without any",
+        "restore": "directory of the files that it starts from; empty: it starts without data",
+        "run_args": "options of the srun that starts the shards of a gang",
         "kind": "database",
     },
     ModelJob: {
@@ -74,6 +76,7 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "preamble": "bash that the user wants to be run first; empty without any",
         "forward_environment": "whether Open MPI has to carry the variables to other nodes",
         "container": "the container that it runs in; none without one",
+        "run_args": "options of the srun that starts it as a step",
         "kind": "model",
     },
     ServerPlan: {

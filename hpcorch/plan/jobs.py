@@ -88,7 +88,8 @@ class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
     A gang is one job of that many nodes, otherwise the tasks are a job array. `gang_starter` is
-    the program by which PBS reaches a gang's other nodes.
+    the program by which PBS reaches a gang's other nodes. `restore` is the directory of the
+    checkpoints to start from, or empty. `run_args` are options of the srun that starts a gang.
     """
 
     name: str
@@ -113,6 +114,8 @@ class DatabaseJob:
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
     preamble: str = ""
+    restore: str = ""
+    run_args: tuple[str, ...] = ()
     kind: str = "database"
 
 
@@ -152,6 +155,7 @@ class ModelJob:
 
     `preamble` is bash that the script runs first; `forward_environment` makes Open MPI carry the
     variables to other nodes.
+    `run_args` are options of the srun that starts a gang.
     """
 
     name: str
@@ -172,6 +176,7 @@ class ModelJob:
     preamble: str = ""
     forward_environment: bool = False
     container: ContainerPlan | None = None
+    run_args: tuple[str, ...] = ()
     kind: str = "model"
 
 
