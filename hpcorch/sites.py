@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -79,12 +80,15 @@ def load_site(environ: Mapping[str, str], explicit: str | None = None) -> Site:
 def template_dirs(site: Site, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return where templates are looked for before the shipped ones, the first one winning.
 
-    The user's own directory, those of the profile, the machine's.
+    The user's own directory and the machine's, where there are any, and between them those that the
+    profile names, which must be there.
     """
-    return (
-        str(_user_dir(environ) / "templates"),
-        *site.template_dirs,
-        str(_SYSTEM_DIR / "templates"),
+    user, machine = (str(item / "templates") for item in (_user_dir(environ), _SYSTEM_DIR))
+    found = [item for item in (user, machine) if os.path.isdir(item)]  # noqa: PTH112 - never raises
+    return tuple(
+        item
+        for item in (user, *site.template_dirs, machine)
+        if item in site.template_dirs or item in found
     )
 
 

@@ -163,8 +163,6 @@ def templates(site: Site, environ: Mapping[str, str]) -> list[Finding]:
     except HpcorchError as error:
         found = [Finding("templates", "fail", error.message, error.hint)]
     for name in template_dirs(site, environ):
-        if name not in site.template_dirs and not Path(name).is_dir():
-            continue
         try:
             refuse_if_others_may_write(Path(name))
             found.append(Finding("templates", "ok", f"{name}: hpcorch template lint checks it"))

@@ -81,6 +81,9 @@ def test_templates_of_the_user_win_over_those_of_the_profile_and_of_the_machine(
 ):
     user.write_text('template_dirs = ["/site"]\n')
     mine, machine = user.parent / "templates", system.parent / "templates"
+    assert template_dirs(load_site(environ), environ) == ("/site",)
+    mine.mkdir()
+    machine.mkdir()
     assert template_dirs(load_site(environ), environ) == (str(mine), "/site", str(machine))
 
 
