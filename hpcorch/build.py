@@ -150,7 +150,8 @@ class Builder:
             check_limits(item.job.resources, self._limits)
 
     def _target(self, run_dir: Path) -> Target:
-        return Target(self._scheduler, self._site, str(run_dir), secrets.token_hex(8))
+        token = secrets.token_hex(8)
+        return Target(self._scheduler, self._site, str(run_dir), token, _own_umask())
 
     def _built(self, job: Job) -> Built:
         return Built(job, self._renderer.render(job, self._scheduler.name, __version__))
@@ -182,6 +183,13 @@ class Builder:
                 raise InputError(
                     f"{field} is {name!r}: this machine has the interfaces " + ", ".join(here)
                 )
+
+
+def _own_umask() -> str:
+    # Asking for it is setting it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return f"{mask:04o}"
 
 
 def _launcher_program(run_command: str) -> str:

@@ -59,6 +59,7 @@ def plan_database(database: Orchestrator, machine: Machine, target: Target) -> D
         ),
         warnings=warnings,
         gang_starter=target.site.pbs_starter,
+        walltime_seconds=walltime_seconds(database.batch.walltime),
     )
 
 

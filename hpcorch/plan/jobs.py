@@ -50,12 +50,16 @@ class Machine:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a job goes: its batch system, site and run directory; `token` makes it unique."""
+    """Where a job goes: its batch system, site and run directory; `token` makes it unique.
+
+    `umask` is the user's own file mode mask, in octal: not every batch system carries it along.
+    """
 
     scheduler: Scheduler
     site: Site
     run_dir: str
     token: str
+    umask: str = "0022"
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class DatabaseJob:
     server: ServerPlan
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
+    walltime_seconds: int = 0
     kind: str = "database"
 
 
@@ -131,7 +136,11 @@ class ColocationPlan:
 
 @dataclass(frozen=True)
 class ModelJob:
-    """A user's program: `program` is its whole argv, `program_env` its NAME=value words."""
+    """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
+
+    `umask` is the mask of its files. `owns_nodes`: it asked for whole nodes and for no number of
+    CPUs, so that it may use them all.
+    """
 
     name: str
     run_dir: str
@@ -148,6 +157,9 @@ class ModelJob:
     server: ServerPlan | None = None
     warnings: tuple[str, ...] = ()
     gang: bool = False
+    umask: str = "0022"
+    owns_nodes: bool = False
+    walltime_seconds: int = 0
     kind: str = "model"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hpcorch.describe.model import Colocation, Model
 from hpcorch.errors import InputError
-from hpcorch.plan.database import refuse_unless_batch
+from hpcorch.plan.database import refuse_unless_batch, walltime_seconds
 from hpcorch.plan.jobs import ColocationPlan, DatabaseUse, Machine, ModelJob, Target, suffix
 from hpcorch.plan.launch import launch_words
 from hpcorch.plan.server import server_plan
@@ -59,6 +59,9 @@ def plan_model(
         server=server,
         # One process is a step of its own; many are started by srun from a script that runs here.
         gang=target.scheduler.is_remote and not target.scheduler.is_batch and not launcher,
+        umask=target.umask,
+        owns_nodes=_owns_nodes(resources),
+        walltime_seconds=walltime_seconds(resources.walltime),
     )
 
 
@@ -77,6 +80,12 @@ def _resources(model: Model, target: Target) -> Resources:
         hosts=batch.hosts,
         extra=tuple(batch.args.items()),
     )
+
+
+def _owns_nodes(resources: Resources) -> bool:
+    extra = dict(resources.extra)
+    whole = resources.exclusive or "excl" in (extra.get("place") or "")
+    return whole and resources.cpus_per_task is None and "select" not in extra
 
 
 def _refuse_many(model: Model) -> None:

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 6a9b7e37d40ab1457f485c40419a7cf41510f59eeb3e38c094e3e5265baca01d
+# sha256 of what follows: 1f798e1448af2ebf04e5b0dc93833210a6215b0625f68f6c78f82ef3a66f9170
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -168,6 +168,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else

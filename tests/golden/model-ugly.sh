@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: b819a338bb18e2aa72f7f9b3925b92616d623b1946150d02540d407e2f29fafe
+# sha256 of what follows: 9fdf63a92353cff67947e610718784ca3d5bc8aa05892babb7d42abbe8fe0299
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -168,6 +168,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else

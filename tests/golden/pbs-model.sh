@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: de9ee34e95e222ef5a2dc269a3e5f705308557c51435c2dbc5fa1a21f89aa5a4
+# sha256 of what follows: 1236c24feb4229341d776a051a9ffbe6d003c3ec19b1d7a646e51ea3f23e1c8b
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -28,6 +28,24 @@ if { read -r REPLY <"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started"; } 2>/dev/n
   [[ $REPLY == "$HPCORCH_JOB" ]]; then
   HPCORCH_GENERATION=1
 fi
+HPCORCH_WALLTIME_SECONDS=0
+
+# Why a signal came. Reads: HPCORCH_WALLTIME_SECONDS HPCORCH_STARTED
+
+# hpcorch_signal_meaning: PBS sends SIGTERM when somebody deletes a job and when its walltime is
+# over. The second is recorded as the warning that other batch systems send then.
+hpcorch_signal_meaning() {
+  local slack=$((HPCORCH_WALLTIME_SECONDS < 60 ? HPCORCH_WALLTIME_SECONDS / 10 : 5))
+  [[ $HPCORCH_SIGNAL == TERM ]] && ((HPCORCH_WALLTIME_SECONDS)) || return 0
+  hpcorch_clock
+  # The clock of PBS began a little before this script did.
+  if ((REPLY - HPCORCH_STARTED >= (HPCORCH_WALLTIME_SECONDS - slack) * 100)); then
+    HPCORCH_SIGNAL=USR1
+  fi
+}
+
+# PBS starts everything with a mask of its own; this is that of whoever made this script.
+umask 0022
 # PBS starts its jobs at home, wherever they were submitted.
 cd -- "${PBS_O_WORKDIR:-/}" 2>/dev/null || cd /
 export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
@@ -121,6 +139,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 6f3c95d227b06e314388dd5987bc01eb21b4487d7eb52001bfee973f5bd9018b
+# sha256 of what follows: 3d6a628cdadfd9e7875f6a5163a470c1971bc30a2462996468c4ba677d3293ad
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -168,6 +168,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else

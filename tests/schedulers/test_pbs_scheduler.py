@@ -158,10 +158,17 @@ def test_a_server_that_breaks_off_makes_no_job_disappear():
 def test_limits_of_queues():
     server = "Server: s\n    default_queue = a\n    max_array_size = 50\n"
     queues = "Queue: a\n    resources_max.nodect = 4\n    resources_max.walltime = 24:00:00\n"
-    told = [Result((), 0, text, "") for text in (server, queues + "\nQueue: b\n    x = 1\n")]
-    wanted = {"a": QueueLimits(4, 86400), "b": QueueLimits()}
+    queues += "\nQueue: b\n    x = 1\n\nQueue: r\n    queue_type = Route\n"
+    # Two vnodes are one host.
+    hosts = ("n1", "n1", "n2", "n3")
+    nodes = "".join(f"v{host}\n     resources_available.host = {host}\n\n" for host in hosts)
+    told = [Result((), 0, text, "") for text in (server, queues, nodes)]
+    wanted = {"a": QueueLimits(3, 86400), "b": QueueLimits(3), "r": QueueLimits()}
     assert PBS.parse_limits(told) == Limits(50, wanted, "a")
-    assert PBS.parse_limits([Result((), 255, "", "down")] * 2) == Limits()
+    told[2] = Result((), 1, nodes, "no permission")
+    wanted = {"a": QueueLimits(4, 86400), "b": QueueLimits(), "r": QueueLimits()}
+    assert PBS.parse_limits(told) == Limits(50, wanted, "a")
+    assert PBS.parse_limits([Result((), 255, "", "down")] * 3) == Limits()
 
 
 def program(folder: Path, name: str, body: str) -> None:
