@@ -63,11 +63,15 @@ def choose_scheduler(
         name, reason = _detect(environ)
     if name == "slurm" and environ.get("SLURM_JOB_ID"):
         name, reason = "slurm-steps", f"this is inside the Slurm job {environ['SLURM_JOB_ID']}"
+    if name == "pbs" and _pbs_job(environ):
+        name, reason = "pbs-steps", f"this is inside the PBS job {environ['PBS_JOBID']}"
     return schedulers.create(name, templates_dir(), environ, site.pbs_place), reason
 
 
 def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
     """Find the batch system: programs alone do not make one, a configuration must be there too."""
+    if _pbs_job(environ):
+        return "pbs", f"this is inside the PBS job {environ['PBS_JOBID']}"
     program = shutil.which("qsub", path=environ.get("PATH"))
     if program is not None and (version := _ask_version(program)):
         return "pbs", f"{program} says {version}"
@@ -78,6 +82,12 @@ def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
         if conf and Path(conf).is_file():
             return "slurm", f"{program} and {conf} are there"
     return "local", f"{program} is there, but no slurm.conf"
+
+
+def _pbs_job(environ: Mapping[str, str]) -> bool:
+    """Say whether this is a job of PBS: a plugin of Slurm sets PBS's variables in its own jobs."""
+    inside = bool(environ.get("PBS_JOBID") and environ.get("PBS_NODEFILE"))
+    return inside and "SLURM_JOB_ID" not in environ
 
 
 def _ask_version(program: str) -> str:

@@ -14,6 +14,7 @@ from hpcorch.errors import InputError, SchedulerError
 from hpcorch.schedulers.base import Scheduler
 from hpcorch.schedulers.local import LocalScheduler
 from hpcorch.schedulers.pbs import PLACES, PbsScheduler
+from hpcorch.schedulers.pbs_steps import PbsStepsScheduler
 from hpcorch.schedulers.slurm import SlurmScheduler
 from hpcorch.schedulers.slurm_steps import SlurmStepsScheduler
 
@@ -40,12 +41,18 @@ def _slurm_steps(templates: Path, environ: Mapping[str, str], place: str) -> Sch
     return SlurmStepsScheduler(str(templates / _LOCAL_TOOL), environ.get("SLURM_JOB_ID", ""))
 
 
+def _pbs_steps(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
+    del place
+    return PbsStepsScheduler(str(templates / _LOCAL_TOOL), environ)
+
+
 _Factory = Callable[[Path, Mapping[str, str], str], Scheduler]
 _LOCAL_TOOL = Path("local", "hpcorch-local")
 _BUILT_IN: dict[str, _Factory] = {
     "slurm": _slurm,
     "slurm-steps": _slurm_steps,
     "pbs": _pbs,
+    "pbs-steps": _pbs_steps,
     "local": _local,
 }
 

@@ -65,6 +65,8 @@ class FakePbs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(self.root), str(self._programs)],
                 cwd=_ROOT,
+                # Nothing of the test's own: it would be taken for one of its processes.
+                env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -117,6 +119,10 @@ class FakePbs:
             timeout=DEADLINE,
             check=False,
         )
+
+    def complaints(self) -> str:
+        """Return what the server itself has printed: nothing, unless it is at fault."""
+        return (self.root / "server.log").read_text()
 
     def states(self, job: str) -> str:
         """Return the states of a job and of its tasks, a letter each, empty if it is unknown."""

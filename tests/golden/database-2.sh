@@ -2,7 +2,7 @@
 # database orchestrator, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: d1a2ab6f88d051899f5c0ecdf06044f86324dfd3b060b1e6644c135e970342d5
+# sha256 of what follows: e6c18fbe134991ed738a9b4ffc545b33ed8f3308253b887a3edf14ddfa90b251
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -40,6 +40,11 @@ hpcorch_sweep() {
   done
 }
 
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
 # hpcorch_supervise SCRIPT TOKEN: runs all tasks, ends with the highest of their exit codes.
 hpcorch_supervise() {
   local index code worst=0
@@ -47,7 +52,7 @@ hpcorch_supervise() {
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   trap hpcorch_forward TERM INT HUP
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    bash "$1" --element "$index" "$$" "$2" </dev/null &
+    hpcorch_launch_task "$index" bash "$1" --element "$index" "$$" "$2" </dev/null &
     HPCORCH_TASKS+=("$!")
   done
   printf '%s: job %s runs %d task(s), logs are in %s\n' \

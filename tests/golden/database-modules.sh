@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: f566ff7decf80ce113dad47f5856046f057d638402b098adf90ed6c491594d3a
+# sha256 of what follows: 5409eee483a3757a73c611e1e6878710d96fda26b83e040e7b6e87b998dc115f
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -40,6 +40,11 @@ hpcorch_sweep() {
   done
 }
 
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
 # hpcorch_supervise SCRIPT TOKEN: runs all tasks, ends with the highest of their exit codes.
 hpcorch_supervise() {
   local index code worst=0
@@ -47,7 +52,7 @@ hpcorch_supervise() {
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   trap hpcorch_forward TERM INT HUP
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    bash "$1" --element "$index" "$$" "$2" </dev/null &
+    hpcorch_launch_task "$index" bash "$1" --element "$index" "$$" "$2" </dev/null &
     HPCORCH_TASKS+=("$!")
   done
   printf '%s: job %s runs %d task(s), logs are in %s\n' \

@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 08535f55ac9df22d8d8043f4108053ed0252f1089a48a04aba36e03ab188cb5e
+# sha256 of what follows: ca8c32682f9fa371a77f0b4250356bc691639507417a7b1115510ae5cf4c55d6
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -40,6 +40,11 @@ hpcorch_sweep() {
   done
 }
 
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
 # hpcorch_supervise SCRIPT TOKEN: runs all tasks, ends with the highest of their exit codes.
 hpcorch_supervise() {
   local index code worst=0
@@ -47,7 +52,7 @@ hpcorch_supervise() {
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   trap hpcorch_forward TERM INT HUP
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    bash "$1" --element "$index" "$$" "$2" </dev/null &
+    hpcorch_launch_task "$index" bash "$1" --element "$index" "$$" "$2" </dev/null &
     HPCORCH_TASKS+=("$!")
   done
   printf '%s: job %s runs %d task(s), logs are in %s\n' \

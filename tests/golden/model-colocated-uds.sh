@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: de252eb98c4a371a38865cc455637ede55b58a6b383147df0326e96f100dabe1
+# sha256 of what follows: 64b03c7fc8cc442f4a96b3064ec5e7b334bccb7b83ef1467f605103b56fcd88f
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -40,6 +40,11 @@ hpcorch_sweep() {
   done
 }
 
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
 # hpcorch_supervise SCRIPT TOKEN: runs all tasks, ends with the highest of their exit codes.
 hpcorch_supervise() {
   local index code worst=0
@@ -47,7 +52,7 @@ hpcorch_supervise() {
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   trap hpcorch_forward TERM INT HUP
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    bash "$1" --element "$index" "$$" "$2" </dev/null &
+    hpcorch_launch_task "$index" bash "$1" --element "$index" "$$" "$2" </dev/null &
     HPCORCH_TASKS+=("$!")
   done
   printf '%s: job %s runs %d task(s), logs are in %s\n' \

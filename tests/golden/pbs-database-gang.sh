@@ -8,7 +8,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 8c019a53c40b3f0b25c2c03b7833d1f07133d2472282b97759c38e07fe4f4baa
+# sha256 of what follows: 5a50ef3993b9af2df56d03f402a2a8404a93937d0b7c09dc791f1e4ce6e06da9
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -23,12 +23,17 @@ HPCORCH_STARTER=pbsdsh
 # A gang: one job of several nodes, whose script starts itself once on each of them.
 # Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_STARTER PBS_JOBID PBS_NODEFILE
 
-# hpcorch_gang_hosts: the job's nodes as PBS spells them, each once, in HPCORCH_HOSTS.
+# hpcorch_gang_hosts: the job's nodes as PBS spells them, each once, in HPCORCH_HOSTS; in
+# HPCORCH_HOST_LINES where each stands first in the list, which has a line for each MPI process.
 hpcorch_gang_hosts() {
-  local host
-  HPCORCH_HOSTS=()
+  local host line=0
+  HPCORCH_HOSTS=() HPCORCH_HOST_LINES=()
   while read -r host; do
-    if [[ " ${HPCORCH_HOSTS[*]-} " != *" $host "* ]]; then HPCORCH_HOSTS+=("$host"); fi
+    if [[ " ${HPCORCH_HOSTS[*]-} " != *" $host "* ]]; then
+      HPCORCH_HOSTS+=("$host")
+      HPCORCH_HOST_LINES+=("$line")
+    fi
+    line=$((line + 1))
   done <"$PBS_NODEFILE"
   ((${#HPCORCH_HOSTS[@]} >= HPCORCH_ELEMENTS)) && return
   printf '%s: error: PBS gave the job %d node(s) for %d tasks\n' \
@@ -48,7 +53,7 @@ hpcorch_gang_start() {
     pbs_tmrsh) exec pbs_tmrsh "$host" "$@" ;;
     # Its end hangs up the terminal, by which the other side learns that the job is over.
     ssh) exec ssh -tt -o BatchMode=yes "$host" "$(printf '%q ' "$@")" ;;
-    *) exec pbsdsh -n "$index" -- "$@" ;;
+    *) exec pbsdsh -n "${HPCORCH_HOST_LINES[index]}" -- "$@" ;;
   esac
 }
 

@@ -122,6 +122,8 @@ CASES: dict[str, Callable[[], Job]] = {
     "pbs-model": lambda: model("app", on_mpi(), "orchestrator", scheduler="pbs"),
     "slurm-steps-database": lambda: database(scheduler="slurm-steps", db_nodes=3),
     "slurm-steps-model": lambda: model("app", many(), scheduler="slurm-steps"),
+    "pbs-steps-database": lambda: database(scheduler="pbs-steps", db_nodes=3),
+    "pbs-steps-model": lambda: model("app", on_mpi(), scheduler="pbs-steps"),
     "model-ugly": lambda: model(
         "app", RunSettings("program", list(UGLY), env_vars={"A B-c": "x\ny", "N": 1.5, "E": ""})
     ),
@@ -129,7 +131,7 @@ CASES: dict[str, Callable[[], Job]] = {
 
 
 def scheduler_of(case: str) -> str:
-    names = ("slurm-steps", "slurm", "pbs")
+    names = ("slurm-steps", "slurm", "pbs-steps", "pbs")
     return next((name for name in names if case.startswith(name + "-")), "local")
 
 

@@ -19,11 +19,13 @@ def answer(message: dict[str, Any], cluster: Cluster) -> Answer:
         return Answer(err="not executing under PBS\n", code=1)
     job, tasks = found
     task = (tasks or job.tasks)[0]
+    # A node is known by the line of PBS_NODEFILE: it has one for each MPI process.
+    lines = [node for node, chunk in enumerate(job.request.chunks) for _ in range(chunk.mpiprocs)]
     if message["do"] == "nodes":
-        return Answer("\n".join(task.nodes))
+        return Answer("\n".join(task.nodes[node] for node in lines))
     if message["do"] == "start":
-        # A number that is too high stands for the first node.
-        node = message["node"] if message["node"] < len(task.nodes) else 0
+        # A number that is too high stands for the first one.
+        node = lines[message["node"] if message["node"] < len(lines) else 0]
         try:
             return Answer(str(cluster.spawn(job, task, node, message["argv"])))
         except OSError as error:
