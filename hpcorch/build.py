@@ -63,8 +63,10 @@ def choose_scheduler(
         name, reason = _detect(environ)
     if name == "slurm" and environ.get("SLURM_JOB_ID"):
         name, reason = "slurm-steps", f"this is inside the Slurm job {environ['SLURM_JOB_ID']}"
-    if name == "pbs" and _pbs_job(environ):
+    if name in ("pbs", "torque") and _pbs_job(environ):
         name, reason = "pbs-steps", f"this is inside the PBS job {environ['PBS_JOBID']}"
+    if name == "pbs" and site.pbs_dialect == "torque":
+        name, reason = "torque", f"{site.origins['pbs_dialect']} says so"
     return schedulers.create(name, templates_dir(), environ, site.pbs_place), reason
 
 

@@ -28,6 +28,7 @@ _SYSTEM_FILE = Path("/etc/xdg/hpcorch/site.toml")
 class Site:
     """Values of one machine; `origins` tells for each which file or variable it came from.
 
+    `pbs_dialect` is pbs, or torque for `nodes=N:ppn=M` and arrays by `-t`.
     `pbs_place` is how PBS gives a database's shard a node of its own: excl, exclhost or none.
     `pbs_starter` is what reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
     """
@@ -39,12 +40,14 @@ class Site:
     template_dirs: tuple[str, ...] = ()
     boot_seconds: int = 60
     deadline_seconds: int = 600
+    pbs_dialect: str = "pbs"
     pbs_place: str = "excl"
     pbs_starter: str = "pbsdsh"
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
 _CHOICES = {
+    "pbs_dialect": ("pbs", "torque"),
     "pbs_place": ("excl", "exclhost", "none"),
     "pbs_starter": ("pbsdsh", "pbs_tmrsh", "ssh", "mpiexec"),
 }

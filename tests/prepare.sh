@@ -15,6 +15,7 @@ needed=(
     slurmctld:slurmctld
     slurmd:slurmd
     sbatch:slurm-client
+    generate_pbs_nodefile:slurm-wlm-torque
     munged:munge
     nsenter:util-linux
     slurmdbd:slurmdbd

@@ -7,7 +7,13 @@ from hpcorch.errors import InputError
 from hpcorch.schedulers.base import Resources, Scheduler
 
 # PBS has no launcher of its own; MPI libraries bring one that reads its list of nodes.
-_FOR_MANY = {"slurm": "srun", "slurm-steps": "srun", "pbs": "mpiexec", "pbs-steps": "mpiexec"}
+_FOR_MANY = {
+    "slurm": "srun",
+    "slurm-steps": "srun",
+    "pbs": "mpiexec",
+    "pbs-steps": "mpiexec",
+    "torque": "mpiexec",
+}
 # The first process of a step writes down which one it is, then becomes the program.
 _NOTE_STEP = (
     "bash",

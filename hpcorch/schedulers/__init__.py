@@ -15,6 +15,7 @@ from hpcorch.schedulers.base import Scheduler
 from hpcorch.schedulers.local import LocalScheduler
 from hpcorch.schedulers.pbs import PLACES, PbsScheduler
 from hpcorch.schedulers.pbs_steps import PbsStepsScheduler
+from hpcorch.schedulers.pbs_torque import TorqueScheduler
 from hpcorch.schedulers.slurm import SlurmScheduler
 from hpcorch.schedulers.slurm_steps import SlurmStepsScheduler
 
@@ -46,6 +47,11 @@ def _pbs_steps(templates: Path, environ: Mapping[str, str], place: str) -> Sched
     return PbsStepsScheduler(str(templates / _LOCAL_TOOL), environ)
 
 
+def _torque(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
+    del templates, environ, place
+    return TorqueScheduler()
+
+
 _Factory = Callable[[Path, Mapping[str, str], str], Scheduler]
 _LOCAL_TOOL = Path("local", "hpcorch-local")
 _BUILT_IN: dict[str, _Factory] = {
@@ -53,6 +59,7 @@ _BUILT_IN: dict[str, _Factory] = {
     "slurm-steps": _slurm_steps,
     "pbs": _pbs,
     "pbs-steps": _pbs_steps,
+    "torque": _torque,
     "local": _local,
 }
 

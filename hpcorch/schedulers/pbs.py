@@ -31,7 +31,7 @@ from hpcorch.schedulers.pbs_states import (
 )
 
 # A frozen server lets every client wait for ever.
-_TIMEOUT = 60.0
+TIMEOUT = 60.0
 PLACES = ("excl", "exclhost", "none")
 # These words come when the contact broke after the server may have accepted. That it could not
 # even be connected to is a plain refusal.
@@ -90,7 +90,7 @@ class PbsScheduler:
         wanted += [("j", "oe"), ("k", "doe"), ("S", "/bin/bash")]
         for key, value in extra.items():
             wanted.append((key, value) if len(key) == 1 else ("l", f"{key}={value or 'True'}"))
-        return tuple(_directive(key, value) for key, value in wanted)
+        return tuple(directive(key, value) for key, value in wanted)
 
     def _placement(self, resources: Resources) -> str:
         """Return how nodes are chosen. `scatter` spreads one job's chunks, never an array."""
@@ -105,9 +105,9 @@ class PbsScheduler:
     def limits_commands(self) -> tuple[Command, ...]:
         """Three calls: the server, its queues, its nodes."""
         return (
-            Command(("qstat", "-B", "-f"), timeout=_TIMEOUT),
-            Command(("qstat", "-Q", "-f"), timeout=_TIMEOUT),
-            Command(("pbsnodes", "-a"), timeout=_TIMEOUT),
+            Command(("qstat", "-B", "-f"), timeout=TIMEOUT),
+            Command(("qstat", "-Q", "-f"), timeout=TIMEOUT),
+            Command(("pbsnodes", "-a"), timeout=TIMEOUT),
         )
 
     def parse_limits(self, results: Sequence[Result]) -> Limits:
@@ -139,7 +139,7 @@ class PbsScheduler:
         """
         index = ".^array_index^" if job.is_array else ""
         output = f"{job.log_path.removesuffix('.log')}.{job.token}{index}.log"
-        return Command(("qsub", "-f", "-o", output, job.script_path), timeout=_TIMEOUT)
+        return Command(("qsub", "-f", "-o", output, job.script_path), timeout=TIMEOUT)
 
     def parse_submit(self, result: Result) -> JobId:
         """The last line that is an id with its server; wrappers may print around it."""
@@ -159,7 +159,7 @@ class PbsScheduler:
 
     def find_command(self, name: str, token: str) -> Command:
         """All jobs of that name, of which the token is a part; nobody else's have to be listed."""
-        return Command(("qselect", "-N", job_name(name, token)), timeout=_TIMEOUT)
+        return Command(("qselect", "-N", job_name(name, token)), timeout=TIMEOUT)
 
     def parse_find(self, result: Result, token: str) -> JobId | None:
         """The only id that was printed."""
@@ -193,7 +193,7 @@ class PbsScheduler:
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
         """Ends with SIGTERM, later SIGKILL; with `force` SIGKILL at once, even on a lost node."""
         options = ("-W", "force") if force else ()
-        return Command(("qdel", *options, *(ref.id.job for ref in jobs)), timeout=_TIMEOUT)
+        return Command(("qdel", *options, *(ref.id.job for ref in jobs)), timeout=TIMEOUT)
 
     def job_label(self, job: JobRef) -> str:
         """The id, with the range of an array in its brackets, as qdel and qstat take it."""
@@ -227,7 +227,7 @@ def _select(resources: Resources) -> str:
     return "+".join(f"1:{chunk}:host={host}" for host in resources.hosts)
 
 
-def _directive(key: str, value: str | None) -> str:
+def directive(key: str, value: str | None) -> str:
     """Return one option; PBS knows both kinds of quotes and no way to write one inside itself."""
     if value is None:
         return f"-{key}"
@@ -241,7 +241,7 @@ def _directive(key: str, value: str | None) -> str:
 
 def _qstat(jobs: Sequence[JobRef], *options: str) -> Command:
     ids = (ref.id.job for ref in jobs)
-    return Command(("qstat", *options, "-t", "-f", *ids), timeout=_TIMEOUT)
+    return Command(("qstat", *options, "-t", "-f", *ids), timeout=TIMEOUT)
 
 
 def _report(result: Result, asked: Sequence[JobRef]) -> QueueReport:

@@ -8,7 +8,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 50258a5c1842cd159008e5754e322731834628be6ce73296f895d4e96b7b38af
+# sha256 of what follows: cb43af167a6278926e911b9a9564696a2789936e4e8d240e701179ea4036536c
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -18,9 +18,14 @@ HPCORCH_ELEMENTS=1
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=pbs
 
-HPCORCH_INDEX=${PBS_ARRAY_INDEX:-0}
-HPCORCH_JOB=$PBS_JOBID
-if [[ $PBS_JOBID == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
+# Torque has another name for it; the qsub of Slurm leaves Slurm's variables only.
+HPCORCH_INDEX=${PBS_ARRAY_INDEX-}
+for REPLY in "${PBS_ARRAYID-}" "${SLURM_ARRAY_TASK_ID-}" 0; do
+  HPCORCH_INDEX=${HPCORCH_INDEX:-$REPLY}
+done
+if [[ -z ${PBS_JOBID-} ]]; then PBS_JOBID=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}; fi
+HPCORCH_JOB=${PBS_ARRAY_ID:-$PBS_JOBID}
+if [[ $HPCORCH_JOB == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
 HPCORCH_TOKEN=0123456789abcdef
 # PBS may run a task again, elsewhere, and does not say so: the mark of its first life does.
 HPCORCH_GENERATION=0

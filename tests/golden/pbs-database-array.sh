@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 412717a605749ecf07963738e339ce77cf860e3f096a65de9a45bbc51efb16a9
+# sha256 of what follows: 19e365df27397712eb41ccebf3bd16a276c4fc543574d1c97e3bdb2c7911edd8
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -23,9 +23,14 @@ HPCORCH_ELEMENTS=3
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=pbs
 
-HPCORCH_INDEX=${PBS_ARRAY_INDEX:-0}
-HPCORCH_JOB=$PBS_JOBID
-if [[ $PBS_JOBID == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
+# Torque has another name for it; the qsub of Slurm leaves Slurm's variables only.
+HPCORCH_INDEX=${PBS_ARRAY_INDEX-}
+for REPLY in "${PBS_ARRAYID-}" "${SLURM_ARRAY_TASK_ID-}" 0; do
+  HPCORCH_INDEX=${HPCORCH_INDEX:-$REPLY}
+done
+if [[ -z ${PBS_JOBID-} ]]; then PBS_JOBID=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}; fi
+HPCORCH_JOB=${PBS_ARRAY_ID:-$PBS_JOBID}
+if [[ $HPCORCH_JOB == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
 HPCORCH_TOKEN=0123456789abcdef
 # PBS may run a task again, elsewhere, and does not say so: the mark of its first life does.
 HPCORCH_GENERATION=0

@@ -8,7 +8,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 5a50ef3993b9af2df56d03f402a2a8404a93937d0b7c09dc791f1e4ce6e06da9
+# sha256 of what follows: 8c7747a70bbadf36690669ae908e09bd394e8175f0fe6c733f997449def6c4a3
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -126,8 +126,9 @@ hpcorch_gang_element() {
 
 if [[ ${1-} != --element ]]; then hpcorch_gang "$0"; fi
 hpcorch_gang_element "${@:2}"
-HPCORCH_JOB=$PBS_JOBID
-if [[ $PBS_JOBID == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
+if [[ -z ${PBS_JOBID-} ]]; then PBS_JOBID=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}; fi
+HPCORCH_JOB=${PBS_ARRAY_ID:-$PBS_JOBID}
+if [[ $HPCORCH_JOB == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
 HPCORCH_TOKEN=0123456789abcdef
 # PBS may run a task again, elsewhere, and does not say so: the mark of its first life does.
 HPCORCH_GENERATION=0

@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 1236c24feb4229341d776a051a9ffbe6d003c3ec19b1d7a646e51ea3f23e1c8b
+# sha256 of what follows: fec665080ecb4836d1a6fb2bfee2c5a74967f2b159de759f045cb0728f9efbd2
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -18,9 +18,14 @@ HPCORCH_ELEMENTS=1
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=pbs
 
-HPCORCH_INDEX=${PBS_ARRAY_INDEX:-0}
-HPCORCH_JOB=$PBS_JOBID
-if [[ $PBS_JOBID == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
+# Torque has another name for it; the qsub of Slurm leaves Slurm's variables only.
+HPCORCH_INDEX=${PBS_ARRAY_INDEX-}
+for REPLY in "${PBS_ARRAYID-}" "${SLURM_ARRAY_TASK_ID-}" 0; do
+  HPCORCH_INDEX=${HPCORCH_INDEX:-$REPLY}
+done
+if [[ -z ${PBS_JOBID-} ]]; then PBS_JOBID=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}; fi
+HPCORCH_JOB=${PBS_ARRAY_ID:-$PBS_JOBID}
+if [[ $HPCORCH_JOB == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
 HPCORCH_TOKEN=0123456789abcdef
 # PBS may run a task again, elsewhere, and does not say so: the mark of its first life does.
 HPCORCH_GENERATION=0

@@ -212,9 +212,11 @@ if [[ -e $HPCORCH_RUN_DIR/wait ]]; then sleep 20 & wait || kill $!; fi
 if ((HPCORCH_INDEX == 2)); then code=${code/0/3}; fi
 printf '{"index":1,"job":"%s","code":%d}\\n' "$HPCORCH_JOB" "$code" >"$folder/$HPCORCH_INDEX"
 """
-# As recorded: pbsdsh ends with 0, takes a number, and passes SIGTERM on; pbs_tmrsh takes a name.
+# As recorded: pbsdsh ends with 0, takes a line of the list of nodes, and passes SIGTERM on;
+# pbs_tmrsh takes a name.
 STARTERS = {
-    "pbsdsh": 'n=$2; shift 3; NODE=n$n "$@" & trap "kill $!" TERM; wait; wait; exit 0',
+    "pbsdsh": 'mapfile -t n <"$PBS_NODEFILE"; export NODE=${n[$2]}; shift 3; "$@" & '
+    'trap "kill $!" TERM; wait; wait; exit 0',
     "pbs_tmrsh": 'h=$1; shift; NODE=$h PATH=/bin:/usr/bin "$@"',
     "ssh": 'NODE=$4 env -u PBS_JOBID -u PBS_NODEFILE bash -c "$5"',
     "mpiexec": 'shift 2; for r in 0 1 2; do PMI_RANK=$r NODE=n$r "$@" & done; wait',
