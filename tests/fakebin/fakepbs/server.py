@@ -15,6 +15,7 @@ import selectors
 import signal
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,9 @@ class Server:
             told = Answer(code=1)
         elif fault == "lost":
             told = Answer(err=LOST, code=31)
-        connection.sendall(json.dumps(asdict(told)).encode())
-        connection.close()
+        # Who has waited too long is not there any more.
+        with suppress(OSError), connection:
+            connection.sendall(json.dumps(asdict(told)).encode())
 
     def _handle(self, message: dict[str, Any]) -> Answer:
         program = message["program"]
