@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 743c52bb8b9781770df65c85ca8f33b8c139c019d975bfe68d1a984cfa121249
+# sha256 of what follows: 8e3b99a8195a638da3599db2e03dd8b3ccf0559d5c3c4171d793e92f91a340be
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -12,6 +12,8 @@ HPCORCH_ELEMENTS=3
 HPCORCH_GANG=true
 HPCORCH_SCHEDULER=pbs-steps
 
+# The tasks that are elsewhere learn it from their arguments.
+: "${5:-${PBS_JOBID:?this script is for the inside of a PBS job}}"
 HPCORCH_STARTER=pbsdsh
 
 # A gang: one job of several nodes, whose script starts itself once on each of them.
@@ -19,6 +21,7 @@ HPCORCH_STARTER=pbsdsh
 
 # hpcorch_gang_hosts: the job's nodes as PBS spells them, each once, in HPCORCH_HOSTS; in
 # HPCORCH_HOST_LINES where each stands first in the list, which has a line for each MPI process.
+# Returns 1 with the reason in REPLY if they are too few.
 hpcorch_gang_hosts() {
   local host line=0
   HPCORCH_HOSTS=() HPCORCH_HOST_LINES=()
@@ -29,10 +32,8 @@ hpcorch_gang_hosts() {
     fi
     line=$((line + 1))
   done <"$PBS_NODEFILE"
-  ((${#HPCORCH_HOSTS[@]} >= HPCORCH_ELEMENTS)) && return
-  printf '%s: error: PBS gave the job %d node(s) for %d tasks\n' \
-    "$HPCORCH_NAME" "${#HPCORCH_HOSTS[@]}" "$HPCORCH_ELEMENTS" >&2
-  exit 1
+  REPLY="PBS gave the job ${#HPCORCH_HOSTS[@]} node(s) for $HPCORCH_ELEMENTS tasks"
+  ((${#HPCORCH_HOSTS[@]} >= HPCORCH_ELEMENTS))
 }
 
 # hpcorch_gang_start INDEX WORDS...: becomes the program that runs WORDS on the node of that index.
@@ -82,7 +83,10 @@ hpcorch_gang_code() {
 # hpcorch_gang SCRIPT: runs all tasks, each on a node of its own; ends with the highest exit code.
 hpcorch_gang() {
   local copy=$HPCORCH_RUN_DIR/.gang.$PBS_JOBID starters=() starter index last code=0
-  hpcorch_gang_hosts
+  if ! hpcorch_gang_hosts; then
+    printf '%s: error: %s\n' "$HPCORCH_NAME" "$REPLY" >&2
+    exit 1
+  fi
   # PBS keeps a script on the job's first node only; the other nodes read this copy.
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR" && cp -- "$1" "$copy")
   # PBS signals what runs here, and pbsdsh passes that on; this shell only has to outlive them.
@@ -119,7 +123,21 @@ hpcorch_gang_element() {
 }
 
 # Tasks on distinct nodes of a PBS job that is there already.
-# Reads: HPCORCH_STARTER HPCORCH_HOSTS PBS_JOBID
+# Reads: HPCORCH_STARTER HPCORCH_HOSTS HPCORCH_RUN_DIR HPCORCH_ELEMENTS PBS_JOBID
+
+# hpcorch_find_hosts: the nodes for the tasks; without enough of them every task has failed.
+hpcorch_find_hosts() {
+  local index
+  hpcorch_gang_hosts && return
+  umask 077
+  mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
+    printf '{"index":%d,"job":"%d","code":1,"signal":null,"elapsed":0,"reason":"%s"}\n' \
+      "$index" "$$" "$REPLY" >"$HPCORCH_RUN_DIR/exit/$index.tmp"
+    mv -f -- "$HPCORCH_RUN_DIR/exit/$index.tmp" "$HPCORCH_RUN_DIR/exit/$index"
+  done
+  exit 1
+}
 
 # hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS on the node of that index.
 hpcorch_launch_task() {
@@ -194,7 +212,7 @@ hpcorch_supervise() {
 case ${1-} in
   --element) ;;
   --token)
-    hpcorch_gang_hosts
+    hpcorch_find_hosts
     hpcorch_supervise "$0" "$2"
     ;;
   # Started by hand: the same process again, with a token that others can find it by.

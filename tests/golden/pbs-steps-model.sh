@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 4b8088cf433820ac6dade36c654219bd70f88720e5b009ddd5a995164bf775b8
+# sha256 of what follows: 749cfeae01fbb5accb8598363e1147d72a0b609d8d48f9a7a4fdf961fc9d36b4
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -12,6 +12,8 @@ HPCORCH_ELEMENTS=1
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=pbs-steps
 
+# The tasks that are elsewhere learn it from their arguments.
+: "${5:-${PBS_JOBID:?this script is for the inside of a PBS job}}"
 # The array engine of the local scheduler: starts every task of the script, waits, keeps records.
 # Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS
 

@@ -110,7 +110,9 @@ def test_scripts_run_under_the_qsub_of_slurm(cluster, shared_path: Path):  # noq
     """A database as an array and a program, rendered in the dialect and submitted by hand."""
     lab = Lab(cluster, shared_path)
     qsub = shutil.which("qsub", path="/usr/bin") or "qsub"
-    cluster.run(["sh", "-c", f"! {qsub} --version"])
+    assert (
+        choose_scheduler("auto", load_site({"HOME": "/x"}), {"PATH": "/usr/bin"})[0].name != "pbs"
+    )
     where = ("--scheduler", "torque", "--path", "lab/orchestrator", "--nodes", 2)
     (shared_path / "db.pbs").write_text(lab.cli("render", "database", *where))
     (shared_path / "lab").mkdir(mode=0o700)

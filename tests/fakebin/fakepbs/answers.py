@@ -63,16 +63,16 @@ def qsub(call: Call, cluster: Cluster) -> Answer:
     if len(request.indices or ()) > cluster.settings.max_array_size:
         return Answer(err="qsub: Array job exceeds server or queue size limit\n", code=3)
     first = "H" if request.held else "Q"
-    job = cluster.add(
-        {
-            "request": request,
-            "environ": {**_submitter(call, request.queue), **request.variables},
-            "cwd": call.cwd,
-            "user": call.user,
-            "created": time.time(),
-            "tasks": [Task(index, first) for index in request.indices or (None,)],
-        }
+    job = Job(
+        number=cluster.new_number(),
+        request=request,
+        environ={**_submitter(call, request.queue), **request.variables},
+        cwd=call.cwd,
+        user=call.user,
+        created=time.time(),
+        tasks=[Task(index, first) for index in request.indices or (None,)],
     )
+    cluster.jobs[job.number] = job
     return Answer(f"{job.id}\n")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,12 +42,10 @@ class Cluster:
     def nodes(self) -> list[str]:
         return [f"cn{number}" for number in range(1, self.settings.nodes + 1)]
 
-    def add(self, job_of: Mapping[str, object]) -> Job:
-        """Accept a job; the first number of a fresh server is 0."""
-        job = Job(number=self._next, **job_of)  # type: ignore[arg-type]
+    def new_number(self) -> int:
+        """Return the number of the next job; the first one of a fresh server is 0."""
         self._next += 1
-        self.jobs[job.number] = job
-        return job
+        return self._next - 1
 
     def tasks(self) -> Iterator[tuple[Job, Task]]:
         for job in list(self.jobs.values()):
