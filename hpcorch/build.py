@@ -72,12 +72,18 @@ def choose_scheduler(
         name, reason = _detect(environ)
     if name == "slurm" and environ.get("SLURM_JOB_ID"):
         name, reason = "slurm-steps", f"this is inside the Slurm job {environ['SLURM_JOB_ID']}"
+    if name in ("pbs", "torque") and _pbs_job(environ):
+        name, reason = "pbs-steps", f"this is inside the PBS job {environ['PBS_JOBID']}"
+    if name == "pbs" and site.pbs_dialect == "torque":
+        name, reason = "torque", f"{site.origins['pbs_dialect']} says so"
     timeout = site.command_timeout_seconds
     return schedulers.create(name, templates_dir(), environ, site.pbs_place, timeout), reason
 
 
 def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
     """Find the batch system: programs alone do not make one, a configuration must be there too."""
+    if _pbs_job(environ):
+        return "pbs", f"this is inside the PBS job {environ['PBS_JOBID']}"
     program = shutil.which("qsub", path=environ.get("PATH"))
     if program is not None and (version := _ask_version(program)):
         return "pbs", f"{program} says {version}"
@@ -88,6 +94,12 @@ def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
         if conf and Path(conf).is_file():
             return "slurm", f"{program} and {conf} are there"
     return "local", f"{program} is there, but no slurm.conf"
+
+
+def _pbs_job(environ: Mapping[str, str]) -> bool:
+    """Say whether this is a job of PBS: a plugin of Slurm sets PBS's variables in its own jobs."""
+    inside = bool(environ.get("PBS_JOBID") and environ.get("PBS_NODEFILE"))
+    return inside and "SLURM_JOB_ID" not in environ
 
 
 def _ask_version(program: str) -> str:
@@ -175,7 +187,8 @@ class Builder:
             check_limits(item.job.resources, self._limits)
 
     def _target(self, run_dir: Path) -> Target:
-        return Target(self._scheduler, self._site, str(run_dir), secrets.token_hex(8))
+        token = secrets.token_hex(8)
+        return Target(self._scheduler, self._site, str(run_dir), token, _own_umask())
 
     def _built(self, job: Job) -> Built:
         return Built(job, self._renderer.render(job, self._scheduler.name, __version__))
@@ -228,6 +241,13 @@ class Builder:
                 raise InputError(
                     f"{field} is {name!r}: this machine has the interfaces " + ", ".join(here)
                 )
+
+
+def _own_umask() -> str:
+    # Asking for it is setting it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return f"{mask:04o}"
 
 
 def _launcher_program(run_command: str) -> str:

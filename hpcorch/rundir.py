@@ -245,6 +245,12 @@ def job_label(directory: Path, job: str) -> str:
     return str(found.get("label") or "") or _first_line(directory / "shards" / "step")
 
 
+def job_of_token(directory: Path, token: str) -> JobId | None:
+    """Return the job that was submitted with `token`, if it has begun: it says so itself."""
+    found = _read_json(directory / "job.json") or {}
+    return JobId(str(found["job"])) if found.get("token") == token and "job" in found else None
+
+
 def record_never_started(run: Run) -> None:
     """Write the exit records of tasks that were stopped before they began.
 

@@ -32,9 +32,10 @@ class Site:
     """Values of one machine; `origins` tells for each which file or variable it came from.
 
     `mpi` is the library that mpirun and mpiexec belong to: openmpi, hydra (MPICH, Intel MPI) or
-    pals; auto asks them. `pbs_place` is how PBS gives a database's shard a node of its own: excl,
-    exclhost or none. `pbs_starter` is what reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh,
-    ssh or mpiexec. `command_timeout_seconds` is how long a command of the batch system may take.
+    pals; auto asks them. `command_timeout_seconds` is how long a command of the batch system may
+    take. `pbs_dialect` is pbs, or torque for `nodes=N:ppn=M` and arrays by `-t`; `pbs_place` is how
+    PBS gives a database's shard a node of its own: excl, exclhost or none; `pbs_starter` is what
+    reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
     """
 
     scheduler: str = "auto"
@@ -46,6 +47,7 @@ class Site:
     deadline_seconds: int = 600
     mpi: str = "auto"
     command_timeout_seconds: int = 120
+    pbs_dialect: str = "pbs"
     pbs_place: str = "excl"
     pbs_starter: str = "pbsdsh"
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +55,7 @@ class Site:
 
 _CHOICES = {
     "mpi": ("auto", "openmpi", "hydra", "pals"),
+    "pbs_dialect": ("pbs", "torque"),
     "pbs_place": ("excl", "exclhost", "none"),
     "pbs_starter": ("pbsdsh", "pbs_tmrsh", "ssh", "mpiexec"),
 }

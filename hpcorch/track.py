@@ -172,6 +172,9 @@ def _ended(
         return TaskState.TIMED_OUT
     if record.signal or (stop_wanted and record.code in _KILLED):
         return TaskState.CANCELLED
+    # The signal reaches tasks one after the other; one may see another's end before it comes.
+    if stop_wanted and _blames_another(record.reason):
+        return TaskState.CANCELLED
     if record.code == 0:
         return TaskState.CANCELLED if service else TaskState.COMPLETED
     return TaskState.FAILED

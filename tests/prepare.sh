@@ -17,6 +17,7 @@ needed=(
     slurmctld:slurmctld
     slurmd:slurmd
     sbatch:slurm-client
+    generate_pbs_nodefile:slurm-wlm-torque
     munged:munge
     nsenter:util-linux
     slurmdbd:slurmdbd

@@ -23,7 +23,7 @@ _JOBS: dict[str, type] = {"database": DatabaseJob, "model": ModelJob}
 
 # Beside `job`.
 _GLOBALS = {
-    "scheduler": "the batch system: local, slurm, slurm-steps, pbs",
+    "scheduler": "the batch system: local, slurm, slurm-steps, pbs, pbs-steps, torque",
     "origin": "name of the template that was rendered",
     "version": "of hpcorch",
     "context_version": "version of this list: raised when a name is removed or changes meaning",
@@ -55,6 +55,7 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "preamble": "bash that the user wants to be run first; empty without any",
         "restore": "directory of the files that it starts from; empty: it starts without data",
         "run_args": "options of the srun that starts the shards of a gang",
+        "walltime_seconds": "of the job; 0: the batch system's default",
         "kind": "database",
     },
     ModelJob: {
@@ -77,6 +78,9 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "forward_environment": "whether Open MPI has to carry the variables to other nodes",
         "container": "the container that it runs in; none without one",
         "run_args": "options of the srun that starts it as a step",
+        "umask": "mask of the program's files, octal",
+        "owns_nodes": "whether it has whole nodes and asked for no number of CPUs",
+        "walltime_seconds": "of the job; 0: the batch system's default",
         "kind": "model",
     },
     ServerPlan: {

@@ -71,6 +71,7 @@ def plan_database(
         preamble="\n".join(database.batch.preamble),
         restore=restore,
         run_args=_run_args(database, target.scheduler, gang=gang),
+        walltime_seconds=walltime_seconds(database.batch.walltime),
     )
 
 

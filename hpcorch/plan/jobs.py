@@ -57,6 +57,7 @@ class Target:
     """Where a job goes: its batch system, site and run directory; `token` makes it unique.
 
     `mpi` is the library that mpirun and mpiexec belong to, empty where that is not known.
+    `umask` is the user's own file mode mask, in octal: not every batch system carries it along.
     """
 
     scheduler: Scheduler
@@ -64,6 +65,7 @@ class Target:
     run_dir: str
     token: str
     mpi: str = ""
+    umask: str = "0022"
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class DatabaseJob:
     preamble: str = ""
     restore: str = ""
     run_args: tuple[str, ...] = ()
+    walltime_seconds: int = 0
     kind: str = "database"
 
 
@@ -154,8 +157,9 @@ class ModelJob:
     """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
 
     `preamble` is bash that the script runs first; `forward_environment` makes Open MPI carry the
-    variables to other nodes.
-    `run_args` are options of the srun that starts a gang.
+    variables to other nodes. `run_args` are options of the srun that starts a gang.
+    `umask` is the mask of its files. `owns_nodes`: it asked for whole nodes and for no number of
+    CPUs, so that it may use them all.
     """
 
     name: str
@@ -177,6 +181,9 @@ class ModelJob:
     forward_environment: bool = False
     container: ContainerPlan | None = None
     run_args: tuple[str, ...] = ()
+    umask: str = "0022"
+    owns_nodes: bool = False
+    walltime_seconds: int = 0
     kind: str = "model"
 
 

@@ -12,7 +12,13 @@ from hpcorch.plan.launchers import ANY_LAUNCH, LAUNCH_COMMANDS, LaunchCommand, S
 from hpcorch.schedulers.base import Resources
 
 # PBS has no launcher of its own; MPI libraries bring one that reads its list of nodes.
-_FOR_MANY = {"slurm": "srun", "slurm-steps": "srun", "pbs": "mpiexec"}
+_FOR_MANY = {
+    "slurm": "srun",
+    "slurm-steps": "srun",
+    "pbs": "mpiexec",
+    "pbs-steps": "mpiexec",
+    "torque": "mpiexec",
+}
 # Whose command it is as long as nobody has said or found out.
 _USUAL_MPI = {"mpirun": "openmpi", "mpiexec": "hydra"}
 # The first process of a step writes down which one it is, then becomes the program.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hpcorch.describe.model import Colocation, Model
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
-from hpcorch.plan.database import refuse_unless_batch
+from hpcorch.plan.database import refuse_unless_batch, walltime_seconds
 from hpcorch.plan.jobs import (
     ColocationPlan,
     ContainerPlan,
@@ -73,6 +73,9 @@ def plan_model(
         preamble="\n".join((*model.batch.preamble, *settings.preamble)),
         forward_environment=_forwards(settings, resources, target),
         container=_container_plan(model, databases, target),
+        umask=target.umask,
+        owns_nodes=_owns_nodes(resources),
+        walltime_seconds=walltime_seconds(resources.walltime),
     )
 
 
@@ -119,6 +122,12 @@ def _container_plan(
                 f"it, because {container.runtime} takes no path with ':' or ','"
             )
     return ContainerPlan(container.runtime.upper(), mounts)
+
+
+def _owns_nodes(resources: Resources) -> bool:
+    extra = dict(resources.extra)
+    whole = resources.exclusive or "excl" in (extra.get("place") or "")
+    return whole and resources.cpus_per_task is None and "select" not in extra
 
 
 def _refuse_many(model: Model) -> None:

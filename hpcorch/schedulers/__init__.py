@@ -14,6 +14,8 @@ from hpcorch.errors import InputError, SchedulerError
 from hpcorch.schedulers.base import Scheduler
 from hpcorch.schedulers.local import LocalScheduler
 from hpcorch.schedulers.pbs import PLACES, PbsScheduler
+from hpcorch.schedulers.pbs_steps import PbsStepsScheduler
+from hpcorch.schedulers.pbs_torque import TorqueScheduler
 from hpcorch.schedulers.slurm import SlurmScheduler
 from hpcorch.schedulers.slurm_steps import SlurmStepsScheduler
 
@@ -42,12 +44,26 @@ def _slurm_steps(
     return SlurmStepsScheduler(str(templates / _LOCAL_TOOL), environ.get("SLURM_JOB_ID", ""))
 
 
+def _pbs_steps(
+    templates: Path, environ: Mapping[str, str], place: str, timeout: float
+) -> Scheduler:
+    del place, timeout
+    return PbsStepsScheduler(str(templates / _LOCAL_TOOL), environ)
+
+
+def _torque(templates: Path, environ: Mapping[str, str], place: str, timeout: float) -> Scheduler:
+    del templates, environ, place
+    return TorqueScheduler(timeout=timeout)
+
+
 _Factory = Callable[[Path, Mapping[str, str], str, float], Scheduler]
 _LOCAL_TOOL = Path("local", "hpcorch-local")
 _BUILT_IN: dict[str, _Factory] = {
     "slurm": _slurm,
     "slurm-steps": _slurm_steps,
     "pbs": _pbs,
+    "pbs-steps": _pbs_steps,
+    "torque": _torque,
     "local": _local,
 }
 

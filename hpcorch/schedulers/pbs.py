@@ -42,6 +42,8 @@ _LOST_CONTACT = re.compile(
 )
 _NO_CONTACT = re.compile(r"cannot connect to server", re.IGNORECASE)
 _ACCEPTED = re.compile(r"\d+(?:\[\])?\.[A-Za-z0-9][\w.-]*", re.ASCII)
+# A host may be several vnodes.
+_HOST = re.compile(r"^ +resources_available\.host = (\S+)$", re.MULTILINE)
 _SPEAKER = re.compile(r"^q\w+: ")
 _USAGE = re.compile(r"^usage:|^\s+\[|^ {2,}\w+ --version$")
 
@@ -91,7 +93,7 @@ class PbsScheduler:
         wanted += [("j", "oe"), ("k", "doe"), ("S", "/bin/bash")]
         for key, value in extra.items():
             wanted.append((key, value) if len(key) == 1 else ("l", f"{key}={value or 'True'}"))
-        return tuple(_directive(key, value) for key, value in wanted)
+        return tuple(directive(key, value) for key, value in wanted)
 
     def _placement(self, resources: Resources) -> str:
         """Return how nodes are chosen. `scatter` spreads one job's chunks, never an array."""
@@ -104,21 +106,28 @@ class PbsScheduler:
         return "qsub THIS_FILE"
 
     def limits_commands(self) -> tuple[Command, ...]:
-        """Two calls: the server and its queues."""
+        """Three calls: the server, its queues, its nodes."""
         return (
             Command(("qstat", "-B", "-f"), timeout=self._timeout),
             Command(("qstat", "-Q", "-f"), timeout=self._timeout),
+            Command(("pbsnodes", "-a"), timeout=self._timeout),
         )
 
     def parse_limits(self, results: Sequence[Result]) -> Limits:
         """max_array_size, and each queue's largest number of nodes and longest walltime."""
-        servers, queues = results
+        servers, queues, nodes = results
+        # PBS accepts a job of more nodes than there are, which then waits for ever.
+        there = len(set(_HOST.findall(nodes.out))) if nodes.code == 0 else 0
         server = next((attributes for _, attributes in blocks(servers.out)), {})
         return Limits(
             _number(server.get("max_array_size", "")),
             {
                 name: QueueLimits(
-                    _number(attributes.get("resources_max.nodect", "")),
+                    # A queue that only passes jobs on may send them to other nodes.
+                    _least(
+                        _number(attributes.get("resources_max.nodect", "")),
+                        0 if attributes.get("queue_type") == "Route" else there,
+                    ),
                     seconds(attributes.get("resources_max.walltime", "")),
                 )
                 for name, attributes in blocks(queues.out)
@@ -246,7 +255,7 @@ def _select(resources: Resources) -> str:
     return "+".join(f"1:{chunk}:host={host}" for host in resources.hosts)
 
 
-def _directive(key: str, value: str | None) -> str:
+def directive(key: str, value: str | None) -> str:
     """Return one option; PBS knows both kinds of quotes and no way to write one inside itself."""
     if value is None:
         return f"-{key}"
@@ -314,6 +323,10 @@ def _unanswered(result: Result, silent: Sequence[JobRef]) -> CommandFailed | Par
         return CommandFailed(f"qstat failed: {_message(result)}")
     names = ", ".join(ref.id.job for ref in silent[:5])
     return ParseError(f"qstat says nothing of the jobs {names}")
+
+
+def _least(limit: int | None, there: int) -> int | None:
+    return min(limit or there, there) if there else limit
 
 
 def _number(text: str) -> int | None:

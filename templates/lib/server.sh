@@ -65,15 +65,17 @@ hpcorch_write_conf() {
   } >"$HPCORCH_NODE_DIR/server.conf"
 }
 
-# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
+# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD. It reads its
+# configuration from standard input: the name of a file is a pattern to servers, and directories
+# that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+      "$HPCORCH_SERVER" -
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
   HPCORCH_CHILD=$!
 }
 

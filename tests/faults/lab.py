@@ -288,7 +288,7 @@ class Lab:
         """Return the environment of a driver whose database has a shard that never answers."""
         real = server_program("debian")
         text = f"""
-if [[ $1 != -* && ${{HPCORCH_INDEX-}} == {index} ]]; then exec sleep 77777; fi
+if [[ $1 == - && ${{HPCORCH_INDEX-}} == {index} ]]; then exec sleep 77777; fi
 exec {real} "$@"
 """
         return {"HPCORCH_SERVER": str(self.program("redis-server", text))}

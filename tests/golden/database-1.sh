@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 43f2e9f8f5a438f7beef4bc5222e41002a16dc48eb388a8c94e79facedca0260
+# sha256 of what follows: 4694ecb11a6be0c28f213cdf06ed8a52690a40ce9596fe4e7d7700d3dea88e8c
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -40,6 +40,11 @@ hpcorch_sweep() {
   done
 }
 
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
 # hpcorch_supervise SCRIPT TOKEN: runs all tasks, ends with the highest of their exit codes.
 hpcorch_supervise() {
   local index code worst=0
@@ -47,7 +52,7 @@ hpcorch_supervise() {
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   trap hpcorch_forward TERM INT HUP
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    bash "$1" --element "$index" "$$" "$2" </dev/null &
+    hpcorch_launch_task "$index" bash "$1" --element "$index" "$$" "$2" </dev/null &
     HPCORCH_TASKS+=("$!")
   done
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
@@ -168,6 +173,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
@@ -469,15 +475,17 @@ hpcorch_write_conf() {
   } >"$HPCORCH_NODE_DIR/server.conf"
 }
 
-# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
+# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD. It reads its
+# configuration from standard input: the name of a file is a pattern to servers, and directories
+# that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+      "$HPCORCH_SERVER" -
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
   HPCORCH_CHILD=$!
 }
 

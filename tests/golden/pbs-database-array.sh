@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 2feacdfc2fe1142146fafc8b260eef884cd3c095a518989ef3dda952966f9f0a
+# sha256 of what follows: fad2613bb5376339bda671979ce199014318c4166f9ca1c8443dac107f51bf44
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -23,9 +23,14 @@ HPCORCH_ELEMENTS=3
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=pbs
 
-HPCORCH_INDEX=${PBS_ARRAY_INDEX:-0}
-HPCORCH_JOB=$PBS_JOBID
-if [[ $PBS_JOBID == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
+# Torque has another name for it; the qsub of Slurm leaves Slurm's variables only.
+HPCORCH_INDEX=${PBS_ARRAY_INDEX-}
+for REPLY in "${PBS_ARRAYID-}" "${SLURM_ARRAY_TASK_ID-}" 0; do
+  HPCORCH_INDEX=${HPCORCH_INDEX:-$REPLY}
+done
+if [[ -z ${PBS_JOBID-} ]]; then PBS_JOBID=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}; fi
+HPCORCH_JOB=${PBS_ARRAY_ID:-$PBS_JOBID}
+if [[ $HPCORCH_JOB == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
 HPCORCH_TOKEN=0123456789abcdef
 # PBS may run a task again, elsewhere, and does not say so: the mark of its first life does.
 HPCORCH_GENERATION=0
@@ -33,6 +38,22 @@ if { read -r REPLY <"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started"; } 2>/dev/n
   [[ $REPLY == "$HPCORCH_JOB" ]]; then
   HPCORCH_GENERATION=1
 fi
+HPCORCH_WALLTIME_SECONDS=129600
+
+# Why a signal came. Reads: HPCORCH_WALLTIME_SECONDS HPCORCH_STARTED
+
+# hpcorch_signal_meaning: PBS sends SIGTERM when somebody deletes a job and when its walltime is
+# over. The second is recorded as the warning that other batch systems send then.
+hpcorch_signal_meaning() {
+  local slack=$((HPCORCH_WALLTIME_SECONDS < 60 ? HPCORCH_WALLTIME_SECONDS / 10 : 5))
+  [[ $HPCORCH_SIGNAL == TERM ]] && ((HPCORCH_WALLTIME_SECONDS)) || return 0
+  hpcorch_clock
+  # The clock of PBS began a little before this script did.
+  if ((REPLY - HPCORCH_STARTED >= (HPCORCH_WALLTIME_SECONDS - slack) * 100)); then
+    HPCORCH_SIGNAL=USR1
+  fi
+}
+
 # PBS starts its jobs at home, wherever they were submitted.
 cd -- "${PBS_O_WORKDIR:-/}" 2>/dev/null || cd /
 export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
@@ -126,6 +147,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
@@ -427,15 +449,17 @@ hpcorch_write_conf() {
   } >"$HPCORCH_NODE_DIR/server.conf"
 }
 
-# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
+# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD. It reads its
+# configuration from standard input: the name of a file is a pattern to servers, and directories
+# that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+      "$HPCORCH_SERVER" -
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
   HPCORCH_CHILD=$!
 }
 

@@ -8,7 +8,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 5dae720ca5a40eef8699d3f55141a5159ae6500ca17d70e8e9d0deaf2931a409
+# sha256 of what follows: 6d9bd5737013a06da650bf3a06687bbef02e22c14f9afdfafc47b89daec7acf8
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -23,17 +23,21 @@ HPCORCH_STARTER=pbsdsh
 # A gang: one job of several nodes, whose script starts itself once on each of them.
 # Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_STARTER PBS_JOBID PBS_NODEFILE
 
-# hpcorch_gang_hosts: the job's nodes as PBS spells them, each once, in HPCORCH_HOSTS.
+# hpcorch_gang_hosts: the job's nodes as PBS spells them, each once, in HPCORCH_HOSTS; in
+# HPCORCH_HOST_LINES where each stands first in the list, which has a line for each MPI process.
+# Returns 1 with the reason in REPLY if they are too few.
 hpcorch_gang_hosts() {
-  local host
-  HPCORCH_HOSTS=()
+  local host line=0
+  HPCORCH_HOSTS=() HPCORCH_HOST_LINES=()
   while read -r host; do
-    if [[ " ${HPCORCH_HOSTS[*]-} " != *" $host "* ]]; then HPCORCH_HOSTS+=("$host"); fi
+    if [[ " ${HPCORCH_HOSTS[*]-} " != *" $host "* ]]; then
+      HPCORCH_HOSTS+=("$host")
+      HPCORCH_HOST_LINES+=("$line")
+    fi
+    line=$((line + 1))
   done <"$PBS_NODEFILE"
-  ((${#HPCORCH_HOSTS[@]} >= HPCORCH_ELEMENTS)) && return
-  printf '%s: error: PBS gave the job %d node(s) for %d tasks\n' \
-    "$HPCORCH_NAME" "${#HPCORCH_HOSTS[@]}" "$HPCORCH_ELEMENTS" >&2
-  exit 1
+  REPLY="PBS gave the job ${#HPCORCH_HOSTS[@]} node(s) for $HPCORCH_ELEMENTS tasks"
+  ((${#HPCORCH_HOSTS[@]} >= HPCORCH_ELEMENTS))
 }
 
 # hpcorch_gang_start INDEX WORDS...: becomes the program that runs WORDS on the node of that index.
@@ -48,7 +52,7 @@ hpcorch_gang_start() {
     pbs_tmrsh) exec pbs_tmrsh "$host" "$@" ;;
     # Its end hangs up the terminal, by which the other side learns that the job is over.
     ssh) exec ssh -tt -o BatchMode=yes "$host" "$(printf '%q ' "$@")" ;;
-    *) exec pbsdsh -n "$index" -- "$@" ;;
+    *) exec pbsdsh -n "${HPCORCH_HOST_LINES[index]}" -- "$@" ;;
   esac
 }
 
@@ -83,7 +87,10 @@ hpcorch_gang_code() {
 # hpcorch_gang SCRIPT: runs all tasks, each on a node of its own; ends with the highest exit code.
 hpcorch_gang() {
   local copy=$HPCORCH_RUN_DIR/.gang.$PBS_JOBID starters=() starter index last code=0
-  hpcorch_gang_hosts
+  if ! hpcorch_gang_hosts; then
+    printf '%s: error: %s\n' "$HPCORCH_NAME" "$REPLY" >&2
+    exit 1
+  fi
   # PBS keeps a script on the job's first node only; the other nodes read this copy.
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR" && cp -- "$1" "$copy")
   # PBS signals what runs here, and pbsdsh passes that on; this shell only has to outlive them.
@@ -121,8 +128,9 @@ hpcorch_gang_element() {
 
 if [[ ${1-} != --element ]]; then hpcorch_gang "$0"; fi
 hpcorch_gang_element "${@:2}"
-HPCORCH_JOB=$PBS_JOBID
-if [[ $PBS_JOBID == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
+if [[ -z ${PBS_JOBID-} ]]; then PBS_JOBID=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}; fi
+HPCORCH_JOB=${PBS_ARRAY_ID:-$PBS_JOBID}
+if [[ $HPCORCH_JOB == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
 HPCORCH_TOKEN=0123456789abcdef
 # PBS may run a task again, elsewhere, and does not say so: the mark of its first life does.
 HPCORCH_GENERATION=0
@@ -130,6 +138,22 @@ if { read -r REPLY <"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started"; } 2>/dev/n
   [[ $REPLY == "$HPCORCH_JOB" ]]; then
   HPCORCH_GENERATION=1
 fi
+HPCORCH_WALLTIME_SECONDS=0
+
+# Why a signal came. Reads: HPCORCH_WALLTIME_SECONDS HPCORCH_STARTED
+
+# hpcorch_signal_meaning: PBS sends SIGTERM when somebody deletes a job and when its walltime is
+# over. The second is recorded as the warning that other batch systems send then.
+hpcorch_signal_meaning() {
+  local slack=$((HPCORCH_WALLTIME_SECONDS < 60 ? HPCORCH_WALLTIME_SECONDS / 10 : 5))
+  [[ $HPCORCH_SIGNAL == TERM ]] && ((HPCORCH_WALLTIME_SECONDS)) || return 0
+  hpcorch_clock
+  # The clock of PBS began a little before this script did.
+  if ((REPLY - HPCORCH_STARTED >= (HPCORCH_WALLTIME_SECONDS - slack) * 100)); then
+    HPCORCH_SIGNAL=USR1
+  fi
+}
+
 # PBS starts its jobs at home, wherever they were submitted.
 cd -- "${PBS_O_WORKDIR:-/}" 2>/dev/null || cd /
 export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
@@ -223,6 +247,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
@@ -524,15 +549,17 @@ hpcorch_write_conf() {
   } >"$HPCORCH_NODE_DIR/server.conf"
 }
 
-# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
+# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD. It reads its
+# configuration from standard input: the name of a file is a pattern to servers, and directories
+# that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+      "$HPCORCH_SERVER" -
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
   HPCORCH_CHILD=$!
 }
 

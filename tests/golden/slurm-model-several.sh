@@ -6,7 +6,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: d4906cf3e48dba4f0d1c7fd031cfb605a19345174c158777030f15d155a04a6c
+# sha256 of what follows: 05d4eda228eaa085d4bfff30a02532e5f9b2a2e19a3545053d07c8ca00488773
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -111,6 +111,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else

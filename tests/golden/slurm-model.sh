@@ -7,7 +7,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 3e756b4224611f79bdcb0fe9b3b415fa4c06eaa30944b7e8980cf103a83909db
+# sha256 of what follows: ba3ce80da40af4c05c6cda18366e990d6e4d8cee0e55dbb34e03a25d3853adfc
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -112,6 +112,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: c20816282282853259768e8c0f2a8aa11369370007e8bb832cdfcb87617bcc16
+# sha256 of what follows: 7272b3f2b1729fad9a2fc81d3b6e9d72d26f7128c78b2a7f124766fd2186ef95
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -152,6 +152,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
