@@ -34,6 +34,7 @@ def stop(
     scheduler: Scheduler,
     journal: Journal,
     grace: float = GRACE_SECONDS,
+    *,
     known: Sequence[RunSnapshot] | None = None,
 ) -> list[RunSnapshot]:
     """End `runs`, programs before databases, and return their final states.

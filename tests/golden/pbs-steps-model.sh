@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 749cfeae01fbb5accb8598363e1147d72a0b609d8d48f9a7a4fdf961fc9d36b4
+# sha256 of what follows: 449e889997f9859b5514b24508c881e26852fbd08982f7e7ced4e084f80a9f4c
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -298,7 +298,7 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
-HPCORCH_PROGRAM=(mpiexec -n 8 --bind-to core /opt/app/program 'in put')
+HPCORCH_PROGRAM=(mpiexec -n 8 -ppn 4 --bind-to core /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
 HPCORCH_PIN_APP=()
 

@@ -142,6 +142,11 @@ CASES: dict[str, Callable[[], Job]] = {
     "slurm-steps-model-single": lambda: model(
         "app", RunSettings("program"), scheduler="slurm-steps"
     ),
+    "torque-database-array": lambda: database(
+        scheduler="torque", db_nodes=3, batch_settings=BatchSettings(time="1:00:00", queue="batch")
+    ),
+    "pbs-steps-database": lambda: database(scheduler="pbs-steps", db_nodes=3),
+    "pbs-steps-model": lambda: model("app", on_mpi(), scheduler="pbs-steps"),
     "model-ugly": lambda: model(
         "app", RunSettings("program", list(UGLY), env_vars={"A B-c": "x\ny", "N": 1.5, "E": ""})
     ),
@@ -149,7 +154,7 @@ CASES: dict[str, Callable[[], Job]] = {
 
 
 def scheduler_of(case: str) -> str:
-    names = ("slurm-steps", "slurm", "pbs")
+    names = ("slurm-steps", "slurm", "pbs-steps", "pbs", "torque")
     return next((name for name in names if case.startswith(name + "-")), "local")
 
 
@@ -200,7 +205,7 @@ def test_the_header_holds_the_hash_of_what_follows(case):
     assert mark
     assert digest == script.sha256 == hashlib.sha256(body.encode()).hexdigest()
     assert head.startswith("#!/bin/bash\n")
-    command = {"slurm": "sbatch", "pbs": "qsub"}.get(scheduler_of(case), "bash")
+    command = {"slurm": "sbatch", "pbs": "qsub", "torque": "qsub"}.get(scheduler_of(case), "bash")
     assert f"# to submit it by hand: {command} THIS_FILE\n" in head
     assert f"from {scheduler_of(case)}/" in head
 
@@ -220,7 +225,7 @@ def test_a_script_holds_no_secret(case):
     assert not re.search(r"password=[0-9A-Za-z]", script.text)
     assert not re.search(r"(?i)\b(requirepass|masterauth) ", script.text)
     # A batch job is found by its token again, so that one stands there; it opens nothing.
-    assert (TOKEN in script.text) == (scheduler_of(case) in ("slurm", "pbs"))
+    assert (TOKEN in script.text) == (scheduler_of(case) in ("slurm", "pbs", "torque"))
 
 
 @pytest.mark.parametrize("case", CASES)
