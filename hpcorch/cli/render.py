@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from hpcorch import rundir
 from hpcorch.build import Builder, Built, choose_scheduler
-from hpcorch.cli import output
+from hpcorch.cli import output, render_database
 from hpcorch.describe import cpus
 from hpcorch.describe.model import Model
-from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, SECURITY_TIERS, Orchestrator
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
 from hpcorch.plan import DatabaseUse, suffix
@@ -26,11 +25,6 @@ _EPILOG = """\
 examples:
   hpcorch render database --nodes 3 > db.sh
   hpcorch render model sim --use ./orchestrator -- ./sim --steps 100 > sim.sh
-"""
-_DATABASE_EPILOG = """\
-example: hpcorch render database --nodes 3 --port 7000 -o db.sh && bash db.sh &
-
-Programs find the database after: source RUN_DIR/address.env
 """
 _MODEL_EPILOG = """\
 example: hpcorch render model sim --colocate uds --use ./orchestrator -- ./sim --steps 100
@@ -45,8 +39,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(what=None)
     kinds = parser.add_subparsers(dest="what", metavar="KIND", title="kinds")
     database = kinds.add_parser("database", help="a database", description="Print its job script.")
-    database.epilog = _DATABASE_EPILOG
-    _database_arguments(database)
+    render_database.arguments(database)
     model = kinds.add_parser("model", help="a program", description="Print its job script.")
     model.epilog = _MODEL_EPILOG
     _model_arguments(model)
@@ -66,29 +59,6 @@ def _common_arguments(parser: ArgumentParser) -> None:
         "-o", dest="file", metavar="FILE", help="write the script there, with mode 0700"
     )
     parser.add_argument("--json", action="store_true", help="print the script in a JSON object")
-
-
-def _database_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--identifier", default=DEFAULT_IDENTIFIER, metavar="ID", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--nodes", type=int, default=1, metavar="N", help="shards (default: %(default)d)"
-    )
-    parser.add_argument(
-        "--port", type=int, default=6379, metavar="P", help="first to try (default: %(default)d)"
-    )
-    parser.add_argument(
-        "--interface", action="append", metavar="IF", help="network to listen on; may be repeated"
-    )
-    parser.add_argument(
-        "--security", default="password", metavar="TIER", help=" or ".join(SECURITY_TIERS)
-    )
-    parser.add_argument(
-        "--module", action="append", default=[], metavar="PATH", help="server module to load"
-    )
-    parser.add_argument("--maxmemory", metavar="SIZE", help="of each shard, such as 3gb")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="I/O threads")
 
 
 def _model_arguments(parser: ArgumentParser) -> None:
@@ -153,19 +123,7 @@ def _run_dir(args: Namespace, name: str) -> Path:
 
 
 def _database(args: Namespace) -> Built:
-    if args.program:
-        raise InputError(f"a database takes no program: {' '.join(args.program)!r} follows --")
-    database = Orchestrator(
-        db_identifier=args.identifier,
-        db_nodes=args.nodes,
-        port=args.port,
-        interface=args.interface,
-        path=args.path,
-        security=args.security,
-        threads=args.threads,
-        maxmemory=args.maxmemory,
-        module_paths=[str(Path(item).absolute()) for item in args.module],
-    )
+    database = render_database.described(args)
     return _builder(args).database(database, _run_dir(args, database.name))
 
 

@@ -11,6 +11,7 @@ from hpcorch import report
 from hpcorch.cli import output
 from hpcorch.cli.runs import Watcher, chosen, journal_of, locate
 from hpcorch.errors import InputError
+from hpcorch.log import get_logger
 from hpcorch.stop import GRACE_SECONDS
 from hpcorch.stop import stop as stop_runs
 from hpcorch.track import RunSnapshot
@@ -87,6 +88,7 @@ def _verdict(outcomes: Sequence[Outcome]) -> int:
 
 
 def _stop(args: Namespace) -> list[Outcome]:
+    get_logger("stop", errors=True)
     watcher = Watcher(patient=False)
     shots = watcher.snapshot(chosen(locate(args.dir), args.entity))
     alive = [shot for shot in shots if not shot.state.terminal]

@@ -100,6 +100,8 @@ class Orchestrator:
         self.checkpoint_seconds = _ONLY_AT_THE_END if check.flag("checkpoint", checkpoint) else None
         self.restore = None if restore is None else check.path("restore", restore)
         self.settings: dict[str, str] = {}
+        self.cpus: int | None = None
+        self.run_args: dict[str, str | None] = {}
         self._running: Running | None = None
         self._home: Home | None = None
 
@@ -211,6 +213,15 @@ class Orchestrator:
     def set_batch_arg(self, arg: str, value: str | None = None) -> None:
         """Set a further option of the batch system."""
         self.batch.set(arg, value)
+
+    def set_cpus(self, num: int) -> None:
+        """Ask for this many CPUs for each shard; for batch systems."""
+        self.cpus = check.integer("num", num, 1, 1_000_000)
+
+    def set_run_arg(self, arg: str, value: str | None = None) -> None:
+        """Set an option of the srun that starts the shards of a gang or inside an allocation."""
+        key = check.name("arg", check.text("arg", arg).lstrip("-"))
+        self.run_args[key] = None if value is None else check.line("value", value)
 
     @property
     def hosts(self) -> list[str]:

@@ -17,6 +17,7 @@ _SHORTEST_WARNED_WALLTIME = 300
 _WARN_SECONDS = 60
 # Saving takes as long as the file system lets it: a tenth of the walltime, but no more than this.
 _LONGEST_SAVING = 600
+_OWN_RUN_ARGS = frozenset({"nodes", "ntasks", "ntasks-per-node", "kill-on-bad-exit", "jobid"})
 
 
 def plan_database(
@@ -26,7 +27,7 @@ def plan_database(
 
     `restore` is the directory of the checkpoints that it starts from.
     """
-    refuse_unless_batch(database.name, database.batch, target.scheduler)
+    refuse_unless_batch(database.name, database.batch, target.scheduler, cpus=database.cpus)
     shards = database.db_nodes
     remote = target.scheduler.is_remote
     default = ("auto",) if remote else ("lo",)
@@ -67,14 +68,17 @@ def plan_database(
         warnings=warnings,
         gang_starter=target.site.pbs_starter,
         restore=restore,
+        run_args=_run_args(database, target.scheduler, gang=gang),
     )
 
 
-def refuse_unless_batch(name: str, batch: BatchSettings, scheduler: Scheduler) -> None:
+def refuse_unless_batch(
+    name: str, batch: BatchSettings, scheduler: Scheduler, cpus: int | None = None
+) -> None:
     """Refuse what only a batch system can honour."""
     if scheduler.is_batch:
         return
-    for field, value in batch.wanted().items():
+    for field, value in {**batch.wanted(), **({"cpus": cpus} if cpus else {})}.items():
         raise InputError(
             f"{field} of {name} is {value!r}: the launcher {scheduler.name} has no batch system "
             "to ask for it"
@@ -88,6 +92,7 @@ def _resources(database: Orchestrator, target: Target, *, gang: bool) -> Resourc
         token=target.token,
         elements=1 if gang else database.db_nodes,
         nodes=database.db_nodes if gang else 1,
+        cpus_per_task=database.cpus,
         walltime=batch.walltime,
         queue=batch.queue,
         account=batch.account,
@@ -95,6 +100,24 @@ def _resources(database: Orchestrator, target: Target, *, gang: bool) -> Resourc
         exclusive=target.scheduler.is_remote,
         warn_seconds=_warn_seconds(database),
         extra=tuple(batch.args.items()),
+    )
+
+
+def _run_args(database: Orchestrator, scheduler: Scheduler, *, gang: bool) -> tuple[str, ...]:
+    """Return the options of srun; raises InputError where no srun starts the shards."""
+    for key in database.run_args:
+        if not (gang and scheduler.name.startswith("slurm")):
+            raise InputError(
+                f"run_args of {database.name} holds {key!r}: no srun starts these shards",
+                'use set_batch_arg, or layout="gang" on Slurm',
+            )
+        if key in _OWN_RUN_ARGS:
+            raise InputError(f"run_args of {database.name} holds {key!r}: hpcorch sets it itself")
+    # Slurm's steps do not inherit it from their job.
+    cpus = {} if database.cpus is None else {"cpus-per-task": str(database.cpus)}
+    given = {**cpus, **database.run_args}
+    return tuple(
+        f"--{key}" if value is None else f"--{key}={value}" for key, value in given.items()
     )
 
 

@@ -81,7 +81,7 @@ class DatabaseJob:
 
     A gang is one job of that many nodes, otherwise the tasks are a job array. `gang_starter` is
     the program by which PBS reaches a gang's other nodes. `restore` is the directory of the
-    checkpoints to start from, or empty.
+    checkpoints to start from, or empty. `run_args` are options of the srun that starts a gang.
     """
 
     name: str
@@ -106,6 +106,7 @@ class DatabaseJob:
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
     restore: str = ""
+    run_args: tuple[str, ...] = ()
     kind: str = "database"
 
 
@@ -133,7 +134,10 @@ class ColocationPlan:
 
 @dataclass(frozen=True)
 class ModelJob:
-    """A user's program: `program` is its whole argv, `program_env` its NAME=value words."""
+    """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
+
+    `run_args` are options of the srun that starts a gang.
+    """
 
     name: str
     run_dir: str
@@ -150,6 +154,7 @@ class ModelJob:
     server: ServerPlan | None = None
     warnings: tuple[str, ...] = ()
     gang: bool = False
+    run_args: tuple[str, ...] = ()
     kind: str = "model"
 
 

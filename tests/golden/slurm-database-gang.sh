@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 170066551717752b69caeabf9892741a9e7497d85baa59fd3c52d8e633d3b0a9
+# sha256 of what follows: 45d1fb9de2432f2e2326e0a6c48631b3cbedab1d50e560a71e95e2e9430566f0
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -17,8 +17,10 @@ HPCORCH_ELEMENTS=3
 HPCORCH_GANG=true
 HPCORCH_SCHEDULER=slurm
 
+HPCORCH_RUN_ARGS=()
+
 # A gang: one job of several nodes, whose script starts itself once on each of them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_ELEMENTS
+# Reads: HPCORCH_RUN_DIR HPCORCH_ELEMENTS HPCORCH_RUN_ARGS
 
 # hpcorch_gang SCRIPT: runs all tasks as one step; ends with the highest of their exit codes.
 hpcorch_gang() {
@@ -26,7 +28,8 @@ hpcorch_gang() {
   # Slurm keeps a batch script on the job's first node only; the other nodes read this copy.
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR" && cp -- "$1" "$copy")
   srun --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
-    --kill-on-bad-exit=0 bash "$copy" --element &
+    --kill-on-bad-exit=0 ${HPCORCH_RUN_ARGS[@]+"${HPCORCH_RUN_ARGS[@]}"} \
+    bash "$copy" --element &
   step=$!
   # Slurm signals the tasks itself; this shell only has to outlive them.
   trap ':' TERM INT HUP

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: a258da2c79552d2cb185a512d05a7c091a1bde500d27fad0069e3bb0b77a4016
+# sha256 of what follows: be6f4e8e798d0ae98b8dfc22ce413249749d2e5080be2fa11bc7be751348a26a
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -12,8 +12,10 @@ HPCORCH_ELEMENTS=3
 HPCORCH_GANG=true
 HPCORCH_SCHEDULER=slurm-steps
 
+HPCORCH_RUN_ARGS=()
+
 # Tasks as one step of an allocation that is there already: this process starts and outlives them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS SLURM_JOB_ID
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_RUN_ARGS SLURM_JOB_ID
 
 # hpcorch_record_missing CODE: writes the exit record of every task that could not.
 hpcorch_record_missing() {
@@ -36,7 +38,8 @@ hpcorch_step() {
   # Other steps may use the same nodes: tasks of a database leave most of them idle.
   srun --jobid="$SLURM_JOB_ID" --job-name="$HPCORCH_NAME" --overlap --mem=0 \
     --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
-    --kill-on-bad-exit=0 bash "$1" --step-task "$$" "$2" </dev/null &
+    --kill-on-bad-exit=0 ${HPCORCH_RUN_ARGS[@]+"${HPCORCH_RUN_ARGS[@]}"} \
+    bash "$1" --step-task "$$" "$2" </dev/null &
   step=$!
   trap 'kill -TERM "$step" 2>/dev/null || true' TERM INT HUP
   printf '%s: job %s runs %d task(s) as a step of job %s, logs are in %s\n' \

@@ -122,6 +122,9 @@ CASES: dict[str, Callable[[], Job]] = {
     "pbs-model": lambda: model("app", on_mpi(), "orchestrator", scheduler="pbs"),
     "slurm-steps-database": lambda: database(scheduler="slurm-steps", db_nodes=3),
     "slurm-steps-model": lambda: model("app", many(), scheduler="slurm-steps"),
+    "slurm-steps-model-single": lambda: model(
+        "app", RunSettings("program"), scheduler="slurm-steps"
+    ),
     "model-ugly": lambda: model(
         "app", RunSettings("program", list(UGLY), env_vars={"A B-c": "x\ny", "N": 1.5, "E": ""})
     ),
