@@ -56,7 +56,7 @@ class Experiment:
         )
         self._builder = Builder(self._site, self._scheduler, os.environ)
         self._journal = Journal(Path(self.exp_path))
-        self._tracker = Tracker(self._scheduler)
+        self._tracker = Tracker(self._scheduler, cache=self._journal.directory)
         self._roster = Roster(Path(self.exp_path))
         self._tokens: list[str] = []
         self._log = get_logger(name)

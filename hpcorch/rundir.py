@@ -231,6 +231,11 @@ class Journal:
         self.exp_path = exp_path
         self._path = exp_path / ".hpcorch" / "journal.jsonl"
 
+    @property
+    def directory(self) -> Path:
+        """Where the journal is; what processes share of what they know is there too."""
+        return self._path.parent
+
     def lock(self) -> FileLock:
         """Return a lock that keeps two drivers of one experiment from starting the same entity.
 

@@ -13,8 +13,17 @@ from pathlib import Path
 
 from hpcorch import rundir, shell
 from hpcorch.errors import SchedulerError
+from hpcorch.pollcache import Answer, PollCache
 from hpcorch.rundir import ExitRecord, Run
-from hpcorch.schedulers.base import JobId, JobRef, QueueReport, Scheduler, TaskState, TaskStatus
+from hpcorch.schedulers.base import (
+    Command,
+    JobId,
+    JobRef,
+    QueueReport,
+    Scheduler,
+    TaskState,
+    TaskStatus,
+)
 
 # The worst end of any task is the end of its run.
 _SEVERITY = (
@@ -190,16 +199,23 @@ class Tracker:
 
     `poll_seconds` may shorten the scheduler's own poll_floor for a moment. A tracker that looks
     only once is not `patient`: it takes the word of the scheduler for tasks that have no record.
+    `cache` is the directory by which processes share a batch system's answers.
     """
 
     def __init__(
-        self, scheduler: Scheduler, poll_seconds: float | None = None, *, patient: bool = True
+        self,
+        scheduler: Scheduler,
+        poll_seconds: float | None = None,
+        *,
+        patient: bool = True,
+        cache: Path | None = None,
     ) -> None:
         self._scheduler = scheduler
         self._patient = patient
         floor = scheduler.poll_floor
         self._floor = floor if poll_seconds is None else min(floor, poll_seconds)
         self.glance = glance_seconds(scheduler)
+        self._cache = PollCache(cache if scheduler.is_batch else None)
         self._known: dict[tuple[str, int], TaskSnapshot] = {}
         self._missing_since: dict[tuple[str, int], float] = {}
         self._asked_for: frozenset[JobId] = frozenset()
@@ -231,12 +247,14 @@ class Tracker:
     def _ask(self, refs: Sequence[JobRef]) -> QueueReport | None:
         """Ask the queue, and the accounting about what left it; None if the queue is silent."""
         try:
-            result = shell.run(self._scheduler.queue_command(refs))
-            report = dict(self._scheduler.parse_queue(result, refs))
+            answer = self._answer("queue", self._scheduler.queue_command(refs), refs)
+            report = dict(self._scheduler.parse_queue(answer.result, refs))
         except SchedulerError as error:
             self._failure = error.message
+            self._asked_at = time.monotonic()
             return None
         self._failure = ""
+        self._asked_at = time.monotonic() - answer.age
         missing = [ref for ref in refs if self._has_missing(ref, report)]
         return {**self._ask_history(missing), **report} if missing else report
 
@@ -246,11 +264,18 @@ class Tracker:
         if command is None:
             return {}
         try:
-            return self._scheduler.parse_history(shell.run(command), refs)
+            return self._scheduler.parse_history(
+                self._answer("history", command, refs).result, refs
+            )
         except SchedulerError as error:
             self._failure = error.message
             silence = TaskStatus(TaskState.UNKNOWN, "UNKNOWN", reason="the accounting is silent")
             return {(ref.id, index): silence for ref in refs for index in range(ref.elements)}
+
+    def _answer(self, query: str, command: Command, refs: Sequence[JobRef]) -> Answer:
+        jobs = [f"{ref.id.job};{ref.id.cluster}" for ref in refs]
+        name = f"{self._scheduler.name}-{query}"
+        return self._cache.answer(name, jobs, self._floor, lambda: shell.run(command))
 
     def _has_missing(self, ref: JobRef, report: QueueReport) -> bool:
         tasks = (index for index in range(ref.elements) if (ref.id, index) not in report)

@@ -50,10 +50,12 @@ class Watcher:
     """Follows runs of any number of schedulers, each asked once for all of its runs.
 
     One that looks only once is not `patient`: it takes the schedulers' word for what has ended.
+    `where` is a directory whose processes share what schedulers answer.
     """
 
-    def __init__(self, *, patient: bool = True) -> None:
+    def __init__(self, *, patient: bool = True, where: str | None = None) -> None:
         self._patient = patient
+        self._cache = None if where is None else journal_of(where).directory
         self.schedulers: dict[str, Scheduler] = {}
         self._trackers: dict[str, Tracker] = {}
 
@@ -71,7 +73,9 @@ class Watcher:
         shots: dict[int, RunSnapshot] = {}
         for name in {run.scheduler for run in runs}:
             if name not in self._trackers:
-                self._trackers[name] = Tracker(self.scheduler(name), patient=self._patient)
+                self._trackers[name] = Tracker(
+                    self.scheduler(name), patient=self._patient, cache=self._cache
+                )
             places = [place for place, run in enumerate(runs) if run.scheduler == name]
             found = self._trackers[name].snapshot([runs[place] for place in places])
             shots.update(zip(places, found, strict=True))

@@ -99,6 +99,6 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }

@@ -20,21 +20,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.redis]
 # All that a node needs: bash, what every Linux has, and Slurm's own client for programs.
 TOOLS = (
     *("bash", "sh", "env", "cat", "chmod", "cp", "ln", "ls", "mkdir", "mktemp", "mv", "od", "rm"),
-    *(
-        "rmdir",
-        "sleep",
-        "tail",
-        "uname",
-        "grep",
-        "sed",
-        "getent",
-        "ip",
-        "openssl",
-        "srun",
-        "scancel",
-    ),
+    *("sleep", "tail", "uname", "grep", "sed", "getent", "ip", "openssl", "srun", "scancel"),
 )
-
 RENDER = ("render", "database", "--scheduler", "slurm", "--nodes", "3")
 
 

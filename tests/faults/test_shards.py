@@ -170,7 +170,7 @@ def test_the_command_status_as_shipped_sees_that_a_running_shard_was_killed(
     until(
         lambda: '"Failed"' in cluster.run(command, cwd=lab.shared).stdout,
         "the end of shard 2",
-        18,
+        30,
     )
 
 

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: fcd82f50d89b3910f79c25b3566643bb6e7cb4f6c9377c7e91eba77be307c17a
+# sha256 of what follows: 137e7810c5ccf9b540f5306b3afcb28f74cdf72bb34d8a5da0e2f2d5adbcf24c
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -757,7 +757,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 1cebc9f4ea05fae3c48e6eea979552bbd721e7b028ce3e3fac28f3012194832e
+# sha256 of what follows: 2620dfdfe43dd38995e53e044d57a4cc07c60777030581cec540e8d1cf3be23c
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -757,7 +757,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

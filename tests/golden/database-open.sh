@@ -2,7 +2,7 @@
 # database a-b.c, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 90a612164d5c3f2f3cf2229d38f72b811eb370cd00a782c706afd39a5fd031e9
+# sha256 of what follows: 7952a6461d35096c7378582cf7ea7afeee3bed0e05e334372cf5f2fb46f4ae84
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -757,7 +757,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 858344587e0f461ab01cd8b0c02d8e20ddad4c8e509f09a6bad38215776d16e7
+# sha256 of what follows: b4bddbfd93c63265d72545fefd9b54c77ada66aa167de6b4e94dc8b6c509a71e
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -757,7 +757,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: d1a9cfd0735254b44b27945bd5090a0d8346b701db4dfd2b260f7c9ea6b4e375
+# sha256 of what follows: 569b9f37095441a927a00f12d9068ffb18f54fd576b6d48b56651be2962fef18
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -757,7 +757,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

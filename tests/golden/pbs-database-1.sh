@@ -8,7 +8,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: c666cc651dc1e5a89c60fc9eadf7e5d4412fb5b1a31da6896eb2d310c770a66c
+# sha256 of what follows: e0f0eb7e2490ee6306d083ef9f8a4008c818bdff73773ed4026b184af954e3b4
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -710,7 +710,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

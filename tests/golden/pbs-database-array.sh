@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 1fbabe166a49ed2085b88c0f964369b587ce8b077780bb944367659cbfea7b87
+# sha256 of what follows: 594e101af956c9b5acf60c17c1574de8409eb6e9c9118524a288dcdeda6aab99
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -715,7 +715,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

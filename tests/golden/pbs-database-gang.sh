@@ -8,7 +8,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: c050938acfe1fcf741378de1a4b9ab8d74bc40382fd7480333c52087cc31b1eb
+# sha256 of what follows: 3239c28e75889559f914fa33707d9c58eae71f8b6d4bf3d399afc2c358a25ffb
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -812,7 +812,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: d1122e2dcd06a7116ed34978ce085b4dd033f323d1db16786c14a4efb368ebef
+# sha256 of what follows: 35c214a80eeedc4a2f696971c65deda9aed83ae401663cd2c21f75d66cef0caf
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -707,7 +707,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 45d1fb9de2432f2e2326e0a6c48631b3cbedab1d50e560a71e95e2e9430566f0
+# sha256 of what follows: a8cbd11d62df01248f2fab87b39b28375b0f05241fba46d705cfbcf75f153277
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -726,7 +726,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 

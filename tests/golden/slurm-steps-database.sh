@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: be6f4e8e798d0ae98b8dfc22ce413249749d2e5080be2fa11bc7be751348a26a
+# sha256 of what follows: d3b8a63761ebd22abd095808ba408b9950e44576457cce5b2dfe31e973c8ccc6
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -741,7 +741,7 @@ hpcorch_checkpoint_end() {
     # The last shard to end without a checkpoint leaves no trace of the set.
     for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
     rm -rf -- "$HPCORCH_SET"
-    rmdir -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
   fi
 }
 
