@@ -199,7 +199,8 @@ class Tracker:
 
     `poll_seconds` may shorten the scheduler's own poll_floor for a moment. A tracker that looks
     only once is not `patient`: it takes the word of the scheduler for tasks that have no record.
-    `cache` is the directory by which processes share a batch system's answers.
+    `cache` is the directory by which processes share a batch system's answers. A `blind` one never
+    asks the scheduler and knows only what the tasks themselves recorded.
     """
 
     def __init__(
@@ -209,7 +210,9 @@ class Tracker:
         *,
         patient: bool = True,
         cache: Path | None = None,
+        blind: bool = False,
     ) -> None:
+        self._blind = blind
         self._scheduler = scheduler
         self._patient = patient
         floor = scheduler.poll_floor
@@ -237,6 +240,8 @@ class Tracker:
         return all(task is not None and task.state.terminal for task in known)
 
     def _may_ask(self, refs: Sequence[JobRef]) -> bool:
+        if self._blind:
+            return False
         wanted = frozenset(ref.id for ref in refs)
         now = time.monotonic()
         if wanted <= self._asked_for and now - self._asked_at < self._floor:

@@ -96,7 +96,8 @@ def _stop(args: Namespace) -> list[Outcome]:
     for name in dict.fromkeys(shot.run.scheduler for shot in alive):
         mine = [shot for shot in alive if shot.run.scheduler == name]
         runs = [shot.run for shot in mine]
-        after = stop_runs(runs, watcher.scheduler(name), journal_of(args.dir), args.grace)
+        journal = journal_of(args.dir)
+        after = stop_runs(runs, watcher.scheduler(name), journal, args.grace, known=mine)
         ended.update({id(shot): final for shot, final in zip(mine, after, strict=True)})
     return _outcomes(shots, ended)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.lab import ATTACHED, DATABASE, NEW, Lab
+from tests.faults.lab import ATTACHED, CLI, DATABASE, NEW, Lab
 from tests.helpers import until
 from tests.testbed.cluster import Cluster
 
@@ -105,6 +105,31 @@ def test_stop_ends_a_database_without_the_controller(cluster: Cluster, lab: Lab)
     assert "orchestrator is Cancelled" in said
     assert lab.record(0)["code"] == 0
     cluster.slurmctld_start()
+    lab.nothing_runs()
+
+
+def test_a_stop_without_the_controller_says_at_once_what_it_cannot_cancel(
+    cluster: Cluster, lab: Lab
+) -> None:
+    """Two calls have to fail by themselves: one that asks, and one that cancels."""
+    go = lab.shared / "go"
+    driver = lab.begin(WAITING, go)
+    driver.says("m is Running")
+    cluster.slurmctld_stop()
+    asked = lab.shared / "asked"
+    for name in ("squeue", "scancel"):
+        real = cluster.run(["sh", "-c", f"command -v {name}"]).stdout.strip()
+        lab.program(name, f'echo {name} >>{asked}\nexec {real} "$@"')
+    command = (CLI, "stop", lab.path)
+    ended = lab.drive(*command, env=lab.first_in_path(), succeeds=False, seconds=60)
+    assert asked.read_text().split() == ["squeue", "scancel"]
+    assert ended.code == 4, ended.said
+    assert f"these jobs could not be cancelled: {lab.job('m')} (" in ended.said
+    assert "say it again when it does" in ended.said
+    # The database is gone all the same: its servers were asked, not Slurm.
+    assert lab.record(0)["code"] == 0
+    cluster.slurmctld_start()
+    assert "m is Cancelled" in lab.stop()
     lab.nothing_runs()
 
 
