@@ -64,7 +64,8 @@ def choose_scheduler(
         name, reason = _detect(environ)
     if name == "slurm" and environ.get("SLURM_JOB_ID"):
         name, reason = "slurm-steps", f"this is inside the Slurm job {environ['SLURM_JOB_ID']}"
-    return schedulers.create(name, templates_dir(), environ, site.pbs_place), reason
+    timeout = site.command_timeout_seconds
+    return schedulers.create(name, templates_dir(), environ, site.pbs_place, timeout), reason
 
 
 def _detect(environ: Mapping[str, str]) -> tuple[str, str]:

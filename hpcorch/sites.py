@@ -30,6 +30,7 @@ class Site:
 
     `pbs_place` is how PBS gives a database's shard a node of its own: excl, exclhost or none.
     `pbs_starter` is what reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
+    `command_timeout_seconds` is how long a command of the batch system may take.
     """
 
     scheduler: str = "auto"
@@ -39,6 +40,7 @@ class Site:
     template_dirs: tuple[str, ...] = ()
     boot_seconds: int = 60
     deadline_seconds: int = 600
+    command_timeout_seconds: int = 120
     pbs_place: str = "excl"
     pbs_starter: str = "pbsdsh"
     origins: Mapping[str, str] = field(default_factory=dict)

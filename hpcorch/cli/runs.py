@@ -11,6 +11,7 @@ from hpcorch.errors import RunNotFound
 from hpcorch.paths import templates_dir
 from hpcorch.rundir import Journal, Run, find_runs
 from hpcorch.schedulers.base import Scheduler
+from hpcorch.sites import load_site
 from hpcorch.track import RunSnapshot, Tracker
 
 
@@ -62,7 +63,11 @@ class Watcher:
     def scheduler(self, name: str) -> Scheduler:
         """Return the scheduler of that name; raises InputError for an unknown one."""
         if name not in self.schedulers:
-            self.schedulers[name] = schedulers.create(name, templates_dir(), os.environ)
+            site = load_site(os.environ)
+            timeout = site.command_timeout_seconds
+            self.schedulers[name] = schedulers.create(
+                name, templates_dir(), os.environ, site.pbs_place, timeout
+            )
         return self.schedulers[name]
 
     def snapshot(self, runs: Sequence[Run]) -> list[RunSnapshot]:

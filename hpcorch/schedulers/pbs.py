@@ -31,7 +31,7 @@ from hpcorch.schedulers.pbs_states import (
 )
 
 # A frozen server lets every client wait for ever.
-_TIMEOUT = 60.0
+_TIMEOUT = 120.0
 PLACES = ("excl", "exclhost", "none")
 # These words come when the contact broke after the server may have accepted. That it could not
 # even be connected to is a plain refusal.
@@ -50,7 +50,8 @@ class PbsScheduler:
     """Job scripts as PBS jobs and job arrays.
 
     `place` says how a task gets a node of its own: `excl` (the vnode), `exclhost` (all vnodes of
-    the host), or `none` where the site sees to it and refuses to be told.
+    the host), or `none` where the site sees to it and refuses to be told. Commands get `timeout`
+    seconds each.
     """
 
     name = "pbs"
@@ -61,10 +62,11 @@ class PbsScheduler:
     # A record may lag behind the queue by what a network file system caches.
     record_grace = 15.0
 
-    def __init__(self, place: str = PLACES[0]) -> None:
+    def __init__(self, place: str = PLACES[0], timeout: float = _TIMEOUT) -> None:
         if place not in PLACES:
             raise InputError(f"pbs_place is {place!r}: it must be one of " + ", ".join(PLACES))
         self._place = place
+        self._timeout = timeout
 
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """Lines for `#PBS`; what was not asked for is left to the site's defaults."""
@@ -103,8 +105,8 @@ class PbsScheduler:
     def limits_commands(self) -> tuple[Command, ...]:
         """Two calls: the server and its queues."""
         return (
-            Command(("qstat", "-B", "-f"), timeout=_TIMEOUT),
-            Command(("qstat", "-Q", "-f"), timeout=_TIMEOUT),
+            Command(("qstat", "-B", "-f"), timeout=self._timeout),
+            Command(("qstat", "-Q", "-f"), timeout=self._timeout),
         )
 
     def parse_limits(self, results: Sequence[Result]) -> Limits:
@@ -130,7 +132,7 @@ class PbsScheduler:
         """
         index = ".^array_index^" if job.is_array else ""
         output = f"{job.log_path.removesuffix('.log')}.{job.token}{index}.log"
-        return Command(("qsub", "-f", "-o", output, job.script_path), timeout=_TIMEOUT)
+        return Command(("qsub", "-f", "-o", output, job.script_path), timeout=self._timeout)
 
     def parse_submit(self, result: Result) -> JobId:
         """The last line that is an id with its server; wrappers may print around it."""
@@ -150,7 +152,7 @@ class PbsScheduler:
 
     def find_command(self, name: str, token: str) -> Command:
         """All jobs of that name, of which the token is a part; nobody else's have to be listed."""
-        return Command(("qselect", "-N", job_name(name, token)), timeout=_TIMEOUT)
+        return Command(("qselect", "-N", job_name(name, token)), timeout=self._timeout)
 
     def parse_find(self, result: Result, token: str) -> JobId | None:
         """The only id that was printed."""
@@ -167,7 +169,7 @@ class PbsScheduler:
 
         With `-x` a server that keeps no history, as most do, says nothing of those either.
         """
-        return _qstat(jobs)
+        return _qstat(self._timeout, jobs)
 
     def parse_queue(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
         """The tasks in the plain form; every job must be shown, or be refused by its name."""
@@ -175,7 +177,7 @@ class PbsScheduler:
 
     def history_command(self, jobs: Sequence[JobRef]) -> Command | None:
         """The same with the jobs that have ended, for which the server may keep no history."""
-        return _qstat(jobs, "-x")
+        return _qstat(self._timeout, jobs, "-x")
 
     def parse_history(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
         """As parse_queue; nothing where there is no history."""
@@ -184,7 +186,7 @@ class PbsScheduler:
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
         """Ends with SIGTERM, later SIGKILL; with `force` SIGKILL at once, even on a lost node."""
         options = ("-W", "force") if force else ()
-        return Command(("qdel", *options, *(ref.id.job for ref in jobs)), timeout=_TIMEOUT)
+        return Command(("qdel", *options, *(ref.id.job for ref in jobs)), timeout=self._timeout)
 
     def job_label(self, job: JobRef) -> str:
         """The id, with the range of an array in its brackets, as qdel and qstat take it."""
@@ -230,9 +232,9 @@ def _directive(key: str, value: str | None) -> str:
     return f"-{key} {quote}{value}{quote}"
 
 
-def _qstat(jobs: Sequence[JobRef], *options: str) -> Command:
+def _qstat(timeout: float, jobs: Sequence[JobRef], *options: str) -> Command:
     ids = (ref.id.job for ref in jobs)
-    return Command(("qstat", *options, "-t", "-f", *ids), timeout=_TIMEOUT)
+    return Command(("qstat", *options, "-t", "-f", *ids), timeout=timeout)
 
 
 def _report(result: Result, asked: Sequence[JobRef]) -> QueueReport:

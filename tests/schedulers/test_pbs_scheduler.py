@@ -106,7 +106,7 @@ def test_every_call_names_all_jobs_and_has_a_time_limit():
     assert PBS.cancel_command(both, force=False).argv == ("qdel", *ids)
     assert PBS.cancel_command(both, force=True).argv == ("qdel", "-W", "force", *ids)
     commands = [history, PBS.queue_command(both), PBS.find_command("a", "b")]
-    assert all(0 < call.timeout <= 60 for call in (*commands, *PBS.limits_commands()))
+    assert all(0 < call.timeout <= 120 for call in (*commands, *PBS.limits_commands()))
     assert [PBS.job_label(ref) for ref in both] == ["7.head", "9[0-2].head"]
 
 
