@@ -8,6 +8,7 @@ needed=(
     redis-server:redis-server
     openssl:openssl
     numactl:numactl
+    mpirun:openmpi-bin
     setsid:util-linux
     taskset:util-linux
     ip:iproute2
