@@ -104,7 +104,8 @@ def receive_array(reply: ReplyReader, layout: Layout, out: Tensor | None) -> Ten
         )
     flags = out.flags
     if flags.f_contiguous if layout.fortran else flags.c_contiguous:
-        reply.into(bytes_of(out))
+        # As a plain array: the shapes of subclasses (matrix) have rules of their own.
+        reply.into(bytes_of(np.asarray(out)))
     else:
         out[...] = receive_array(reply, layout, None)
     return out

@@ -24,7 +24,6 @@ _LONGEST_CONNECT = 10.0
 # What servers let a client send at once, unless they are told otherwise.
 _QUERY_BUFFER_BYTES = 2**30
 
-
 # After one of these the link is still in step: the server has answered in full.
 _ANSWERED = (*wire.ERROR_REPLIES, RedisReplyError)
 
@@ -94,10 +93,13 @@ class Link:
         try:
             return self._reader.one(read)
         except OSError as error:
+            # What broke the sending says more than that there is nothing to receive.
             self._broken = self._broken or error
             if self._much and isinstance(self._broken, ConnectionError):
                 # To send it all again, until the time is up, would help nobody.
                 raise ResponseError("it hung up while more than 1 GiB was sent to it") from error
+            if self._broken is error:
+                raise
             raise self._broken from error
 
     def refusal(self) -> Exception | None:

@@ -103,13 +103,14 @@ class Router:
                     faults[index] = outcome
                 elif isinstance(outcome, Exception):
                     replies[index] = refusal(outcome, waiting[index][0], requests[index].key)
+                    replies[index].__cause__ = outcome
                 else:
                     replies[index] = outcome
             waiting = self._next_places(requests, waiting, faults, attempts)
         in_order = [replies[index] for index in range(len(requests))]
         for reply in in_order:
             if isinstance(reply, Exception):
-                raise reply from reply.__cause__
+                raise reply
         return in_order
 
     def close(self) -> None:

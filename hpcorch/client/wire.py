@@ -6,7 +6,6 @@ straight into the memory they are meant for (`recv_into`). Connecting, AUTH and 
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
 import struct
@@ -59,10 +58,11 @@ _TLS_RECORD_BYTES = 16 * 1024
 # Bounds on what a reply may announce; a 64-bit number has 19 digits.
 _LONGEST_NUMBER = 20
 _DEEPEST = 16
-# A server nearby answers a small command within this time; after a miss, how long to rest.
-_SOON_SECONDS = 1e-4
-_CALM_REPLIES = 16
 _MOST_AHEAD = 1024 * 1024
+# How long to look for bytes before sleeping, and how many looks to leave out after a vain one.
+_SOON_SECONDS = 5e-5
+_LEAST_LEFT_OUT = 8
+_MOST_LEFT_OUT = 1000
 
 
 def pack(commands: Iterable[Sequence[Argument]]) -> list[Buffer]:
@@ -153,7 +153,9 @@ class ReplyReader:
         self._rest = 0
         self._owed = 0
         self._eager = not isinstance(sock, ssl.SSLSocket)
-        self._calm = 0
+        # How many looks are to be left out, and have been (see _received_soon).
+        self._leave_out = 0
+        self._left_out = 0
 
     def one(self, read: Callable[[ReplyReader], T]) -> T:
         """Return what `read` makes of the next reply.
@@ -176,7 +178,7 @@ class ReplyReader:
                 found = bytes(self._view[self._start : at])
                 self._start = at + 2
                 return found
-            self._receive_more(soon=True)
+            self._receive_more()
 
     def array_size(self) -> int | None:
         """Read the header of an array; return its number of elements, None for a null reply.
@@ -311,8 +313,7 @@ class ReplyReader:
             self._start += part
             self._rest -= part
 
-    def _receive_more(self, soon: bool = False) -> None:
-        """Receive into the small buffer; `soon` when the server is likely to answer at once."""
+    def _receive_more(self) -> None:
         if self._start == self._end:
             self._start = self._end = 0
         elif self._end == len(self._scratch):
@@ -321,34 +322,42 @@ class ReplyReader:
             rest = bytes(self._view[self._start : self._end])
             self._view[: len(rest)] = rest
             self._start, self._end = 0, len(rest)
-        target = self._view[self._end :]
-        self._end += (soon and self._eager and self._received_soon(target)) or self._received(
-            target
-        )
-
-    def _received_soon(self, target: memoryview) -> int:
-        """Look for bytes for a short while, since to sleep and wake costs more; 0 without any.
-
-        After each vain try a number of replies is waited for as usual: the server is far or busy.
-        """
-        if self._calm:
-            self._calm -= 1
-            return 0
-        end = time.perf_counter() + _SOON_SECONDS
-        while time.perf_counter() < end:
-            with contextlib.suppress(BlockingIOError):
-                return self._sock.recv_into(target, 0, socket.MSG_DONTWAIT)
-        self._calm = _CALM_REPLIES
-        return 0
+        self._end += self._received(self._view[self._end :])
 
     def _received(self, target: memoryview) -> int:
         try:
-            size = self._sock.recv_into(target)
+            size = self._received_soon(target) if self._eager else 0
+            size = size or self._sock.recv_into(target)
         except BlockingIOError as error:
             raise TimeoutError("timed out: the server sends nothing") from error
         if size == 0:
             raise ConnectionError("the server closed the connection")
         return size
+
+    def _received_soon(self, target: memoryview) -> int:
+        """Look for bytes for a short while, since to sleep and wake takes longer; 0 without any.
+
+        A server that is far, busy or on our own CPU makes that vain. The next looks are then left
+        out, twice as many after each vain one.
+        """
+        if self._left_out < self._leave_out:
+            self._left_out += 1
+            return 0
+        end = 0.0
+        while True:
+            try:
+                size = self._sock.recv_into(target, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                now = time.perf_counter()
+                end = end or now + _SOON_SECONDS
+                if now < end:
+                    continue
+                self._left_out = 0
+                self._leave_out = min(2 * self._leave_out + _LEAST_LEFT_OUT, _MOST_LEFT_OUT)
+                return 0
+            if end:
+                self._leave_out = 0
+            return size
 
 
 def error_of(text: str) -> Exception:

@@ -4,7 +4,7 @@ The clients are hpcorch, SmartRedis, redis-py with hiredis and a bare socket. Al
 tuned servers (those that hpcorch ships, or REDIS_PATH), in turn, each from a process of its own on
 one CPU with the servers on the others. SmartRedis is the published wheel, in an environment that is
 made here once; its tensor commands are answered by a small module that keeps arrays without copying
-them. What cannot be measured is said and left out. Arguments are the clients to measure.
+them. What cannot be measured is said and left out. Arguments name the clients to put beside ours.
 """
 
 from __future__ import annotations
@@ -54,9 +54,6 @@ class Cell:
     kind: str
     size: int
     endpoint: str
-
-
-Figures = dict[Cell, dict[str, float]]
 
 
 class Worker:
@@ -190,9 +187,10 @@ def peer_python() -> str | None:
     return str(python)
 
 
-def measure_all(addresses: Mapping[str, Mapping[str, str]], pythons: Mapping[str, str]) -> Figures:
-    """Return the median seconds of each client in each cell; `addresses` by client and endpoint."""
-    figures: Figures = {}
+def measure_all(
+    addresses: Mapping[str, Mapping[str, str]], pythons: Mapping[str, str]
+) -> Iterator[tuple[Cell, dict[str, float]]]:
+    """Yield each cell with the median seconds of the clients; `addresses` by client, endpoint."""
     for endpoint in ("TCP", "UDS", "cluster"):
         present = [client for client in addresses if endpoint in addresses[client]]
         workers = {c: Worker(pythons[c], c, addresses[c][endpoint]) for c in present}
@@ -203,25 +201,25 @@ def measure_all(addresses: Mapping[str, Mapping[str, str]], pythons: Mapping[str
                 for _ in range(TURNS):
                     for client in present:
                         times[client] += workers[client].times(cell, rounds)
-                figures[cell] = {c: statistics.median(taken) for c, taken in times.items()}
+                yield cell, {client: statistics.median(taken) for client, taken in times.items()}
         for worker in workers.values():
             worker.close()
-    return figures
 
 
-def show(figures: Figures) -> None:
-    """Print every cell: medians in microseconds, ratios, and the ratios that are wanted."""
-    for cell, found in figures.items():
-        ours = found["hpcorch"]
-        name = f"{cell.kind} {size_name(cell.size)} {cell.endpoint}"
-        parts = [f"{name:<20} {ours * 1e6:>9.0f} us"]
-        for client, wanted in targets(cell).items():
-            if client in found:
-                parts.append(judged(client, ours, found[client], wanted))
-        single = figures[Cell(cell.kind, cell.size, "TCP")]["hpcorch"]
-        if cell.endpoint == "cluster":
-            parts.append(judged("single server", ours, single, CLUSTER_TARGET))
-        print("  ".join(parts))
+def show(cell: Cell, found: Mapping[str, float], single: float) -> None:
+    """Print medians in microseconds, ratios, and the ratios that are wanted.
+
+    `single` is how long hpcorch takes with a single server over TCP.
+    """
+    ours = found["hpcorch"]
+    name = f"{cell.kind} {size_name(cell.size)} {cell.endpoint}"
+    parts = [f"{name:<20} {ours * 1e6:>9.0f} us"]
+    for client, wanted in targets(cell).items():
+        if client in found:
+            parts.append(judged(client, ours, found[client], wanted))
+    if cell.endpoint == "cluster":
+        parts.append(judged("single server", ours, single, CLUSTER_TARGET))
+    print("  ".join(parts), flush=True)
 
 
 def targets(cell: Cell) -> dict[str, float | None]:
@@ -254,8 +252,11 @@ def main(wanted: Sequence[str]) -> None:
         if peers and module:
             addresses["smartredis"], pythons["smartredis"] = databases, peers
         if wanted:
-            addresses = {client: addresses[client] for client in wanted if client in addresses}
-        show(measure_all(addresses, pythons))
+            addresses = {c: addresses[c] for c in ("hpcorch", *wanted) if c in addresses}
+        single: dict[tuple[str, int], float] = {}
+        for cell, found in measure_all(addresses, pythons):
+            single.setdefault((cell.kind, cell.size), found["hpcorch"])
+            show(cell, found, single[cell.kind, cell.size])
 
 
 if __name__ == "__main__":

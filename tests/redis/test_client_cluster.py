@@ -53,6 +53,7 @@ def restart(node: RunningServer) -> RunningServer:
 
 def test_a_node_is_lost_and_returns(own_cluster, monkeypatch):
     lost = own_cluster[1]
+    monkeypatch.setenv("SR_CMD_TIMEOUT", "1")
     router = connect(own_cluster)
     here, there = key_on(0), key_on(1)
     array = np.arange(100_000)
@@ -62,7 +63,7 @@ def test_a_node_is_lost_and_returns(own_cluster, monkeypatch):
         lost.stop()
         # The rest of the cluster goes on, until it notices that it is not complete.
         assert np.array_equal(client.get_tensor(here), array)
-        with pytest.raises(RedisConnectionError, match=rf"{lost.ssdb} did not.*'{there}' within 3"):
+        with pytest.raises(RedisConnectionError, match=rf"{lost.ssdb} did not.*'{there}' within 1"):
             client.put_tensor(there, array)
         requests = [Request(k, (b"EXISTS", k)) for k in (here.encode(), there.encode())]
         with pytest.raises(RedisConnectionError, match=rf"{lost.ssdb} did not .*'{there}'"):

@@ -124,7 +124,8 @@ OUTS = {
     "same order": np.empty((200, 300)),
     "other order": np.empty((200, 300), order="F"),
     "strided": np.empty((400, 300))[::2],
-    "byte-swapped alike": np.empty((200, 300), "=f8"),
+    "native order said": np.empty((200, 300), "=f8"),
+    "subclass": np.empty((200, 300)).view(np.matrix),
 }
 
 

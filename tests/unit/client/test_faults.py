@@ -29,10 +29,14 @@ HANG_UP = b"hang up"
 
 
 class Scripted:
-    """A server on a free port; `answer(n, words)` is its reply to the n-th GET or SET."""
+    """A server on a free port; `answer(n, words)` is its reply to the n-th GET or SET.
 
-    def __init__(self, answer: Callable[[int, list[bytes]], bytes]) -> None:
+    `greeting` is its reply to PING.
+    """
+
+    def __init__(self, answer: Callable[[int, list[bytes]], bytes], greeting: bytes) -> None:
         self.answer = answer
+        self.greeting = greeting
         self.counted = 0
         self.connections = 0
         self.over = threading.Event()
@@ -57,7 +61,8 @@ class Scripted:
                     words = reader.value()
                 except OSError:
                     return
-                reply = b"+OK\r\n"
+                # redis-py introduces itself first.
+                reply = self.greeting if words[0] == b"PING" else b"+OK\r\n"
                 if words[0] in (b"GET", b"SET"):
                     self.counted += 1
                     reply = self.answer(self.counted, words)
@@ -77,8 +82,8 @@ def scripted(monkeypatch):
     monkeypatch.setenv("SR_SOCKET_TIMEOUT", "300")
     servers = []
 
-    def start(answer: Callable[[int, list[bytes]], bytes]) -> Any:
-        servers.append(Scripted(answer))
+    def start(answer: Callable[[int, list[bytes]], bytes], greeting: bytes = b"+OK\r\n") -> Any:
+        servers.append(Scripted(answer, greeting))
         return servers[-1]
 
     yield start
@@ -94,6 +99,14 @@ def stored(array: np.ndarray[Any, Any]) -> bytes:
 
 
 WHOLE = stored(np.arange(100_000))
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("greeting", [HANG_UP, b"+PO" + HANG_UP, SILENCE])
+def test_a_server_that_never_greets(scripted, greeting):
+    server = scripted(lambda n, words: b"", greeting)
+    with pytest.raises(RedisConnectionError, match=r"no server answered at .* within 1 s"):
+        Client(False, server.address)
 
 
 @pytest.mark.parametrize("length", [0, 1, 5, 100, 700_000])

@@ -36,6 +36,20 @@ class Drip:
         return size
 
 
+class Shy(Drip):
+    """A socket that has nothing to receive unless one waits for it."""
+
+    def __init__(self, data: bytes, sizes: list[int]) -> None:
+        super().__init__(data, sizes)
+        self.looks = 0
+
+    def recv_into(self, target: memoryview, _size: int = 0, flags: int = 0) -> int:
+        if flags == socket.MSG_DONTWAIT:
+            self.looks += 1
+            raise BlockingIOError
+        return super().recv_into(target)
+
+
 class Sip:
     """A socket that takes at most the given numbers of bytes at a time."""
 
@@ -269,6 +283,16 @@ def test_a_socket_that_stands_still(pieces):
             wire.ReplyReader(left).value()
         with pytest.raises(TimeoutError, match="takes no more"):
             wire.send(left, [bytes(10_000_000)] * pieces)
+
+
+def test_vain_looks_become_rare():
+    sock: Any = Shy(b":1\r\n" * 5000, [4])
+    found = wire.ReplyReader(sock)
+    assert [found.value() for _ in range(1000)] == [1] * 1000
+    before = sock.looks
+    # By now there is one look in a thousand.
+    assert [found.value() for _ in range(500)] == [1] * 500
+    assert sock.looks == before
 
 
 def test_a_reply_that_comes_late_is_waited_for():
