@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         log_error,
         log_warning,
     )
+    from hpcorch.describe.ensemble import Ensemble
     from hpcorch.describe.model import Model
     from hpcorch.describe.orchestrator import Orchestrator
     from hpcorch.describe.settings import RunSettings
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "ConfigOptions",
+    "Ensemble",
     "Experiment",
     "HpcorchError",
     "LLDebug",
@@ -52,6 +54,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Ensemble": "hpcorch.describe.ensemble",
     "Experiment": "hpcorch.experiment",
     "HpcorchError": "hpcorch.errors",
     "Model": "hpcorch.describe.model",

@@ -1,4 +1,4 @@
-"""From a description to a checked script: looks up what planning must know, plans, renders.
+"""From a description to checked scripts: looks up what planning must know, plans, renders.
 
 Nothing is submitted or written here; every refusal comes before anything has started.
 """
@@ -9,27 +9,31 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hpcorch import __version__, schedulers, server, shell
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.errors import InputError, SchedulerError
 from hpcorch.paths import templates_dir
 from hpcorch.plan import (
     DatabaseUse,
-    Job,
     Machine,
+    Plan,
     Target,
     check_limits,
+    chunked,
     plan_database,
+    plan_ensemble,
     plan_model,
 )
-from hpcorch.render import Renderer, Script
+from hpcorch.render import Renderer
 from hpcorch.schedulers.base import Limits, Scheduler
 from hpcorch.sites import Site
+from hpcorch.submit import Built
 
 _INTERFACES = Path("/sys/class/net")
 # qsub prints its version without asking anybody.
@@ -41,14 +45,6 @@ _SLURM_CONFS = (
     "/usr/local/etc/slurm.conf",
     "/run/slurm/conf/slurm.conf",
 )
-
-
-@dataclass(frozen=True)
-class Built:
-    """A job and the script that runs it."""
-
-    job: Job
-    script: Script
 
 
 def choose_scheduler(
@@ -120,40 +116,59 @@ class Builder:
             )
         return self._machine
 
-    def database(self, database: Orchestrator, run_dir: Path) -> Built:
-        """Plan and render a standard database; raises InputError, SecurityError, TemplateError."""
+    def database(self, database: Orchestrator, run_dir: Path) -> Plan:
+        """Plan a standard database; raises InputError or SecurityError."""
         self._check_interfaces("interface", database.interfaces)
         _check_modules(database.module_paths)
-        return self._built(plan_database(database, self.machine(), self._target(run_dir)))
+        return Plan((plan_database(database, self.machine(), self._target(run_dir)),))
 
-    def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Built:
-        """Plan and render a program; raises InputError or TemplateError."""
-        machine = None
-        if model.colocation is not None:
-            self._check_interfaces("ifname", model.colocation.interfaces)
-            machine = self.machine()
-        executable = self._executable(model)
-        return self._built(plan_model(model, executable, uses, machine, self._target(run_dir)))
+    def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Plan:
+        """Plan a program; raises InputError."""
+        executable, machine = self._executable(model), self._machine_beside(model)
+        return Plan((plan_model(model, executable, uses, machine, self._target(run_dir)),))
 
-    def check_limits(self, built: Sequence[Built]) -> None:
-        """Ask the cluster for its limits, once, and hold the jobs against them.
+    def ensemble(
+        self,
+        ensemble: Ensemble,
+        uses: Sequence[DatabaseUse],
+        run_dir: Path,
+        only: Collection[int] | None = None,
+    ) -> Plan:
+        """Plan an ensemble, or of its members those of the numbers `only`; raises InputError."""
+        target = self._target(run_dir)
+        find = _cached(self._executable)
+        return plan_ensemble(ensemble, find, uses, self._machine_beside, target, only)
 
-        Raises LimitError, or SchedulerError when the cluster does not answer.
+    def finish(self, plan: Plan, limits: Limits | None = None) -> Built:
+        """Cut what is too large for one array, and render; without `limits` the site's count.
+
+        Raises LimitError, TemplateError or RenderError.
         """
-        commands = self._scheduler.limits_commands()
-        if not commands or not built:
-            return
+        sizes = (limits.array_size if limits else None, self._site.max_array_size)
+        jobs = chunked(plan.jobs, self._scheduler, min(filter(None, sizes), default=None))
+        if limits is not None:
+            for job in jobs:
+                check_limits(job.resources, limits)
+        render, name = self._renderer.render, self._scheduler.name
+        scripts = tuple(render(job, name, __version__) for job in jobs)
+        return Built(replace(plan, jobs=jobs), scripts)
+
+    def limits(self) -> Limits:
+        """Return what the cluster accepts, asked once; raises SchedulerError without an answer."""
         if self._limits is None:
-            results = [shell.run(command) for command in commands]
+            results = [shell.run(command) for command in self._scheduler.limits_commands()]
             self._limits = self._scheduler.parse_limits(results)
-        for item in built:
-            check_limits(item.job.resources, self._limits)
+        return self._limits
+
+    def _machine_beside(self, model: Model) -> Machine | None:
+        """Return what a colocated database needs, None where there is none."""
+        if model.colocation is None:
+            return None
+        self._check_interfaces("ifname", model.colocation.interfaces)
+        return self.machine()
 
     def _target(self, run_dir: Path) -> Target:
         return Target(self._scheduler, self._site, str(run_dir), secrets.token_hex(8))
-
-    def _built(self, job: Job) -> Built:
-        return Built(job, self._renderer.render(job, self._scheduler.name, __version__))
 
     def _executable(self, model: Model) -> str:
         """Return the path of the program, which will run in another directory.
@@ -182,6 +197,20 @@ class Builder:
                 raise InputError(
                     f"{field} is {name!r}: this machine has the interfaces " + ", ".join(here)
                 )
+
+
+def _cached(find: Callable[[Model], str]) -> Callable[[Model], str]:
+    """Return `find` for members of an ensemble, most of which run the same program."""
+    found: dict[tuple[str, str, str | None], str] = {}
+
+    def look_up(model: Model) -> str:
+        settings = model.run_settings
+        key = (settings.exe, settings.run_command, settings.env_vars.get("PATH"))
+        if key not in found:
+            found[key] = find(model)
+        return found[key]
+
+    return look_up
 
 
 def _launcher_program(run_command: str) -> str:

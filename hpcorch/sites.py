@@ -29,6 +29,7 @@ class Site:
     """Values of one machine; `origins` tells for each which file or variable it came from.
 
     `pbs_place` is how PBS gives a database's shard a node of its own: excl, exclhost or none.
+    `max_array_size` is the most tasks of a job array where the batch system does not say it.
     `pbs_starter` is what reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
     """
 
@@ -41,6 +42,7 @@ class Site:
     deadline_seconds: int = 600
     pbs_place: str = "excl"
     pbs_starter: str = "pbsdsh"
+    max_array_size: int = 0
     origins: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -6,15 +6,16 @@ Stopping what has ended does nothing; stopping twice does no harm.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from hpcorch import rundir, shell
 from hpcorch.database import Database
 from hpcorch.errors import HpcorchError, SchedulerError
+from hpcorch.journal import Journal, Run
 from hpcorch.log import get_logger
-from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import JobRef, Scheduler
 from hpcorch.submit import look_up
 from hpcorch.track import RunSnapshot, Tracker
@@ -34,22 +35,30 @@ def stop(
     scheduler: Scheduler,
     journal: Journal,
     grace: float = GRACE_SECONDS,
+    only: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> list[RunSnapshot]:
     """End `runs`, programs before databases, and return their final states.
 
+    Of a run whose token is in `only`, the tasks of these numbers are ended and the others go on.
     Raises SchedulerError when something is still alive after it was killed.
     """
     runs = [look_up(run, scheduler) for run in runs]
     shots = Tracker(scheduler).snapshot(runs)
-    ending = [_marked(shot) for shot in shots if not shot.state.terminal]
+    ending = [_marked(shot, only.get(shot.run.token)) for shot in shots if _is_alive(shot, only)]
     if not ending:
         return shots
     _note(ending, journal)
     marked = {run.token: run for run in ending}
     runs = [marked.get(run.token, run) for run in runs]
-    for kind in ("model", "database"):
-        _stop_kind([run for run in ending if run.kind == kind], scheduler, grace)
+    for services in (False, True):
+        _stop_kind([run for run in ending if run.is_service == services], scheduler, grace)
     return Tracker(scheduler, patient=False).snapshot(runs)
+
+
+def _is_alive(shot: RunSnapshot, only: Mapping[str, Collection[int]]) -> bool:
+    numbers = only.get(shot.run.token)
+    wanted = (task for task in shot.tasks if numbers is None or task.index in numbers)
+    return any(not task.state.terminal for task in wanted)
 
 
 def _note(ending: Sequence[Run], journal: Journal) -> None:
@@ -61,16 +70,23 @@ def _note(ending: Sequence[Run], journal: Journal) -> None:
 
 
 def _record(run: Run) -> None:
+    if run.job is None:
+        return
+    wanted = [number for number in run.numbers if run.stopped or number in run.stopped_tasks]
     try:
-        rundir.record_never_started(run)
+        rundir.record_never_started(Path(run.directory), run.mark, wanted)
     except HpcorchError as error:
         get_logger("stop").warning(error.message)
 
 
-def _marked(shot: RunSnapshot) -> Run:
+def _marked(shot: RunSnapshot, numbers: Collection[int] | None) -> Run:
     """Return the run as one whose end is wanted; a task that had ended before keeps its state."""
-    ended = tuple(task.index for task in shot.tasks if task.state.terminal)
-    return replace(shot.run, stopped=True, ended_before_stop=ended)
+    run = shot.run
+    if numbers is not None:
+        living = {task.index for task in shot.tasks if not task.state.terminal} & {*numbers}
+        return replace(run, stopped_tasks=run.stopped_tasks | living)
+    ended = {task.index for task in shot.tasks if task.state.terminal} - run.stopped_tasks
+    return replace(run, stopped=True, ended_before_stop=tuple(sorted(ended)))
 
 
 def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
@@ -79,8 +95,8 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
     tracker = Tracker(scheduler, _QUERY_SECONDS)
     asked = False
     for run in runs:
-        if run.kind == "database" and run.job is not None:
-            asked |= _shut_down(Database(Path(run.directory), run.job.job))
+        if run.is_service and run.job is not None:
+            asked |= _shut_down(Database(Path(run.directory), run.mark))
     if asked:
         _await_end(tracker, runs, SHUTDOWN_SECONDS)
     for force, patience in ((False, grace), (True, max(grace, _DEATH_SECONDS))):
@@ -91,7 +107,7 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
     left = _alive(tracker, runs)
     alive = {ref.token for ref in left}
     for run in runs:
-        if run.token not in alive:
+        if all(part.token not in alive for part in run.parts):
             _record(run)
     if left:
         names = ", ".join(scheduler.job_label(ref) for ref in left)
@@ -109,8 +125,17 @@ def _shut_down(database: Database) -> bool:
 
 
 def _alive(tracker: Tracker, runs: Sequence[Run]) -> list[JobRef]:
-    shots = tracker.snapshot(runs)
-    return [shot.run.ref for shot in shots if shot.run.ref is not None and not shot.state.terminal]
+    """Return the jobs to end: whole ones, or of them the tasks whose end is wanted."""
+    found: list[JobRef] = []
+    for shot in tracker.snapshot(runs):
+        wanted = {
+            task.index
+            for task in shot.tasks
+            if not task.state.terminal and shot.run.stop_wanted(task.index)
+        }
+        if wanted:
+            found += shot.run.refs(None if shot.run.stopped else wanted)
+    return found
 
 
 def _await_end(tracker: Tracker, runs: Sequence[Run], seconds: float) -> None:

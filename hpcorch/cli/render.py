@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcorch import rundir
-from hpcorch.build import Builder, Built, choose_scheduler
+from hpcorch.build import Builder, choose_scheduler
 from hpcorch.cli import output
 from hpcorch.describe import cpus
 from hpcorch.describe.model import Model
@@ -18,6 +18,7 @@ from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
 from hpcorch.plan import DatabaseUse, suffix
 from hpcorch.sites import load_site
+from hpcorch.submit import Built
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -166,7 +167,8 @@ def _database(args: Namespace) -> Built:
         maxmemory=args.maxmemory,
         module_paths=[str(Path(item).absolute()) for item in args.module],
     )
-    return _builder(args).database(database, _run_dir(args, database.name))
+    builder = _builder(args)
+    return builder.finish(builder.database(database, _run_dir(args, database.name)))
 
 
 def _model(args: Namespace) -> Built:
@@ -178,7 +180,8 @@ def _model(args: Namespace) -> Built:
     exe, *exe_args = args.program
     model = Model(args.name, RunSettings(exe, exe_args), path=args.path)
     _colocate(args, model)
-    return _builder(args).model(model, _uses(args.use), _run_dir(args, model.name))
+    builder = _builder(args)
+    return builder.finish(builder.model(model, _uses(args.use), _run_dir(args, model.name)))
 
 
 def _colocate(args: Namespace, model: Model) -> None:

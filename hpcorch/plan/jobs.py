@@ -76,6 +76,20 @@ class ServerPlan:
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """Which of a run's tasks one job holds, where an array may not hold all of them.
+
+    The job is number `part` of `parts`; its first task is the run's task `offset`, and it has
+    `size` tasks.
+    """
+
+    size: int
+    offset: int = 0
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True)
 class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
@@ -105,6 +119,7 @@ class DatabaseJob:
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
     kind: str = "database"
+    chunk: Chunk = Chunk(1)
 
 
 @dataclass(frozen=True)
@@ -131,7 +146,12 @@ class ColocationPlan:
 
 @dataclass(frozen=True)
 class ModelJob:
-    """A user's program: `program` is its whole argv, `program_env` its NAME=value words."""
+    """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
+
+    In an ensemble (`kind`) every task has its own, and its own directory, in a table of
+    `table_rows` rows a file. `max_running` is how many tasks may run at once, 0 for no limit; only
+    launchers whose system has no such limit look at it.
+    """
 
     name: str
     run_dir: str
@@ -149,9 +169,28 @@ class ModelJob:
     warnings: tuple[str, ...] = ()
     gang: bool = False
     kind: str = "model"
+    chunk: Chunk = Chunk(1)
+    table_rows: int = 0
+    max_running: int = 0
 
 
 Job = DatabaseJob | ModelJob
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one start of one entity needs: its jobs, of which most entities have one.
+
+    `table` holds the files that tell an ensemble's tasks what to run, and `names` what all its
+    members are called; `indices` are the tasks' numbers where those are not 0, 1, 2…; `again` says
+    that these tasks of an earlier run are to run once more, and what others have left stays.
+    """
+
+    jobs: tuple[Job, ...]
+    table: tuple[str, ...] = ()
+    indices: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    again: bool = False
 
 
 def suffix(identifier: str) -> str:

@@ -8,7 +8,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: f56da35f943aef1ac4b4be12acc4da44c2dfb76bbb44d19153149a63591e0707
+# sha256 of what follows: 2b61ac7c87d4a05d99c09b002099071be7bc8c56bd618e2bc963f5ea7f714f6f
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -107,7 +107,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"

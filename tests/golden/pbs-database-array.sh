@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: c80aea8cf3580532caab8baee1ab797c65b9816e84e49a108517eff772651943
+# sha256 of what follows: 56a0132380ff56592e68cc0e9f7095679d6695f5d0dbd8919dfb2d5832570eca
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -112,7 +112,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"

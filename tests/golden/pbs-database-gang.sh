@@ -8,7 +8,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: c5dd2d08dac940f42a79b7ca88dd435fed6a00757a6f857294bdf9b6759acb56
+# sha256 of what follows: cc7059d3a1a935182695d4391e7750ffaf0f14d688e0917c00330c1ee1f47f53
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -209,7 +209,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"

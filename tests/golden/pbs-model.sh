@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: de9ee34e95e222ef5a2dc269a3e5f705308557c51435c2dbc5fa1a21f89aa5a4
+# sha256 of what follows: 51adac1977179d834393cdbd7f7f877c2f3fbec91564f309aa0239e059e6f6c9
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -107,7 +107,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"

@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: c103b3d1018c927c7095f25ac0e596a790a76ee28a76f406954d681bdb005427
+# sha256 of what follows: 074f2cc2ca34d1f1498e7d7b349e39a18767872d3c1e66d9bcceb1839acce56b
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -104,7 +104,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"

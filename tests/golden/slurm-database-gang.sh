@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 428be1699b5fef162c0bf984243a6be2789f36c696fa97e54990b54503030b46
+# sha256 of what follows: 9915b1c8da8dfcd2a6eefbd675f74da449d2d0b1e6293468ebab57605258139e
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -120,7 +120,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"

@@ -10,8 +10,9 @@ from hpcorch import submit as submit_module
 from hpcorch.describe.model import Model
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import CommandFailed, CommandTimeout, SubmitAmbiguous
+from hpcorch.journal import Journal
+from hpcorch.plan import Plan
 from hpcorch.render import Script
-from hpcorch.rundir import Journal
 from hpcorch.schedulers.base import JobId, Result
 from hpcorch.schedulers.local import LocalScheduler
 from tests.helpers import TOKEN, model_job
@@ -34,7 +35,8 @@ def do_submit(tmp_path):
     def call(run_id=0):
         job = model_job(Model("m", RunSettings("p")), tmp_path / "m", "/bin/p")
         script = Script("#!/bin/bash\n", "x")
-        return submit_module.submit(job, script, SCHEDULER, Journal(tmp_path), run_id)
+        built = submit_module.Built(Plan((job,)), (script,))
+        return submit_module.submit(built, SCHEDULER, Journal(tmp_path), run_id)
 
     return call
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from hpcorch.errors import CommandFailed, CommandTimeout
-from hpcorch.rundir import Run
+from hpcorch.journal import Part, Run
 from hpcorch.schedulers.base import JobId, Result, TaskState
 from hpcorch.schedulers.local import LocalScheduler
 from hpcorch.track import RunSnapshot, TaskSnapshot, Tracker
@@ -34,7 +34,7 @@ def queue(mocker):
 
 @pytest.fixture
 def run(tmp_path):
-    def make(name="m", elements=1, job: str | None = "7", **facts):
+    def make(name="m", elements=1, job: str | None = "7", rejected=False, **facts):
         (tmp_path / name / "exit").mkdir(parents=True, exist_ok=True)
         return Run(
             entity=name,
@@ -45,7 +45,7 @@ def run(tmp_path):
             token=name,
             scheduler="local",
             submitted_at=0.0,
-            job=JobId(job) if job else None,
+            parts=(Part(name, elements, JobId(job) if job else None, rejected=rejected),),
             **facts,
         )
 
