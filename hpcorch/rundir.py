@@ -55,8 +55,11 @@ def storing(path: Path) -> Iterator[None]:
         raise StorageError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write `text` so that `path` holds all of it or what it held before; raises StorageError."""
+def write_whole(path: Path, text: str, mode: int = 0o600, *, synced: bool = True) -> None:
+    """Write `text` so that `path` holds all of it or what it held before; raises StorageError.
+
+    What may get lost when the machine crashes need not be `synced`.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storing(path):
         try:
@@ -64,7 +67,8 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
             with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(text)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if synced:
+                    os.fsync(stream.fileno())
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)
@@ -227,7 +231,9 @@ def record_never_started(directory: Path, job: str, numbers: Iterable[int]) -> N
             "elapsed": 0,
             "reason": "it was stopped before it started",
         }
-        write_whole(directory / "exit" / str(index), json.dumps(record, separators=(",", ":")))
+        text = json.dumps(record, separators=(",", ":"))
+        # There may be very many, and they only spare a question.
+        write_whole(directory / "exit" / str(index), text, synced=False)
 
 
 def address(directory: Path, job: str | None = None) -> dict[str, Any] | None:
