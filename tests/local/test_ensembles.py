@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,18 @@ from pathlib import Path
 import pytest
 
 from hpcorch import Experiment, TaskState
-from hpcorch.errors import InputError, InputTypeError
+from hpcorch.errors import InputError, InputTypeError, RunNotFound
 from hpcorch.journal import Journal
-from tests.helpers import bash_model, free_port, row, tool, until
+from tests.helpers import (
+    bash_model,
+    free_port,
+    output,
+    processes,
+    row,
+    run_driver,
+    tool,
+    until,
+)
 
 # Fails for odd numbers until the file `mended` is there.
 MOODY = 'echo "run $HPCORCH_INDEX"; [[ -e $1 || $((HPCORCH_INDEX % 2)) == 0 ]] || exit 5'
@@ -196,3 +206,69 @@ def test_the_command_line_knows_members(exp, tmp_path):
     assert cli("logs", exp.exp_path, "ens_2").endswith("run 2\n")
     shown = json.loads(cli("status", exp.exp_path, "--json"))["runs"][0]
     assert [task["name"] for task in shown["tasks"]] == [f"ens_{number}" for number in range(5)]
+
+
+def test_sigterm_ends_what_a_blocking_start_began(exp_dir, tmp_path):
+    code = """
+import sys
+from hpcorch import Experiment
+exp = Experiment("lab", exp_path=sys.argv[1])
+settings = exp.create_run_settings("sleep", ["300"])
+exp.start(exp.create_ensemble("ens", run_settings=settings, replicas=2, max_running=2))
+"""
+    driver = run_driver(code, str(exp_dir), cwd=tmp_path)
+    marks = exp_dir / "ens" / "shards"
+    until(lambda: len(list(marks.glob("*.started"))) == 2, "the start of the members")
+    driver.terminate()
+    said = driver.communicate(timeout=60)[0]
+    assert driver.returncode == 128 + signal.SIGTERM
+    assert "interrupted: stopping what was started" in said
+    assert not [pid for pid, words in processes(exp_dir).items() if "sleep" in words]
+
+
+def test_a_database_of_another_experiment_is_taken_over_used_and_stopped(new_experiment, tmp_path):
+    owner = new_experiment(tmp_path / "first", "first")
+    database = owner.create_database(port=free_port(), db_identifier="shared")
+    owner.start(database)
+    heir = new_experiment(tmp_path / "second", "second")
+    taken = heir.reconnect_orchestrator(tmp_path / "first" / "shared" / "address.json")
+    assert taken.get_address() == database.get_address()
+    model = bash_model(heir, "m", 'echo "$SSDB_shared"')
+    heir.start(model)
+    assert output(heir, model).strip() == database.get_address()[0]
+    assert row(heir, "shared")["Status"] == "Running"
+    heir.stop()
+    assert not database.is_active()
+    assert owner.get_status(database) == heir.get_status(taken) == [TaskState.CANCELLED]
+    with pytest.raises(RunNotFound):
+        heir.reconnect_orchestrator(tmp_path / "second" / "m")
+
+
+def test_an_ensemble_rendered_by_the_command_line_runs_by_hand(tmp_path):
+    words = ["render", "ensemble", "heat", "--param", "n=a b,c", "--replicas", "2", "-o", "heat.sh"]
+    words += ["--max-running", "4", "--scheduler", "local", "--", "echo", "-n", "$x"]
+    said = subprocess.run(
+        [tool("hpcorch"), *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "heat.sh is written; to run it: bash heat.sh" in said.stderr
+    subprocess.run(["bash", "heat.sh"], cwd=tmp_path, capture_output=True, check=True, timeout=60)
+    found = [(tmp_path / "heat" / f"heat_{n}" / f"heat_{n}.out").read_text() for n in range(4)]
+    assert found == ["$x -n a b", "$x -n a b", "$x -n c", "$x -n c"]
+    status = subprocess.run(
+        [tool("hpcorch"), "status", "heat"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Completed" in status.stdout
+
+
+def test_a_printed_ensemble_shows_its_members(tmp_path):
+    words = ["render", "ensemble", "heat", "--replicas", "2", "--scheduler", "slurm", "--", "true"]
+    done = subprocess.run(
+        [tool("hpcorch"), *words], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "#SBATCH --array=0-1" in done.stdout
+    assert done.stdout.count("\theat_1\t") == 1
+    assert list(tmp_path.iterdir()) == []
