@@ -114,3 +114,39 @@ def test_an_ensemble_and_a_database_too_large_for_an_array_are_several(narrow):
     assert found["outputs"] == [f"{number}\n" for number in range(7)]
     assert found["after"] == "Cancelled"
     assert lab.jobs() == []
+
+
+def test_in_an_allocation_members_are_steps_on_its_nodes(lab):
+    code = """
+    settings = exp.create_run_settings("bash", ["-c", sys.argv[1]])
+    ensemble = exp.create_ensemble("ens", run_settings=settings, replicas=6)
+    exp.start(ensemble)
+    states = [str(state) for state in exp.get_status(ensemble)]
+    outputs = [Path(exp.exp_path, "ens", f"ens_{n}", f"ens_{n}.out") for n in range(6)]
+    tell(states=states, outputs=[path.read_text().split() for path in outputs])
+    """
+    program = "sleep 1; echo $HPCORCH_INDEX $(uname -n); exit $((HPCORCH_INDEX == 4))"
+    found = lab.driver(code, program, inside=["salloc", "-N2", "--ntasks-per-node=2"], timeout=110)
+    assert found["states"] == ["Completed"] * 4 + ["Failed", "Completed"]
+    assert [words[0] for words in found["outputs"]] == [str(number) for number in range(6)]
+    assert len({words[1] for words in found["outputs"]}) == 2
+
+
+def test_members_that_ask_for_different_nodes_are_two_arrays_of_one_run(lab):
+    code = """
+    ensemble = exp.create_ensemble(
+        "ens", run_settings=exp.create_run_settings("bash", ["-c", sys.argv[1]]), replicas=5
+    )
+    for model in ensemble.models[1:4:2]:
+        model.run_settings.set_nodes(2)
+        model.run_settings.set_tasks_per_node(1)
+    exp.start(ensemble)
+    states = [str(state) for state in exp.get_status(ensemble)]
+    outputs = [Path(exp.exp_path, "ens", f"ens_{n}", f"ens_{n}.out") for n in range(5)]
+    tell(states=states, outputs=[path.read_text().split() for path in outputs], table=exp.summary())
+    """
+    found = lab.driver(code, "echo $HPCORCH_INDEX", timeout=110)
+    assert found["states"] == ["Completed"] * 5
+    assert found["outputs"] == [["0"], ["1", "1"], ["2"], ["3", "3"], ["4"]]
+    (row,) = (line for line in found["table"].splitlines() if "| ens " in line)
+    assert "_[0-2]," in row
