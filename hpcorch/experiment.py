@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +26,7 @@ from hpcorch.describe.strategies import Strategy, Value
 from hpcorch.errors import HpcorchError, InputError, RunNotFound, SchedulerError, StartFailed
 from hpcorch.interrupt import Terminated, terminable
 from hpcorch.journal import Journal, Run, find_runs
+from hpcorch.ledger import RERUNS, Ledger
 from hpcorch.log import get_logger
 from hpcorch.plan import DatabaseUse, Plan, suffix
 from hpcorch.roster import Entity, Roster
@@ -33,7 +34,7 @@ from hpcorch.schedulers.base import TaskState
 from hpcorch.sites import load_site
 from hpcorch.stop import stop as stop_runs
 from hpcorch.submit import Built, recover, submit
-from hpcorch.track import RunSnapshot, Tracker, fold, glance_seconds, wait_for
+from hpcorch.track import RunSnapshot, glance_seconds
 
 
 class Experiment:
@@ -59,11 +60,8 @@ class Experiment:
             check.text("launcher", launcher), self._site, os.environ
         )
         self._builder = Builder(self._site, self._scheduler, os.environ)
-        self._journal = Journal(Path(self.exp_path))
-        self._tracker = Tracker(self._scheduler)
+        self._ledger = Ledger(Path(self.exp_path), self._scheduler)
         self._roster = Roster(Path(self.exp_path))
-        self._tokens: list[str] = []
-        self._taken_over: list[tuple[Journal, str]] = []
         self._log = get_logger(name)
         self._log.info("experiment %s uses the launcher %s: %s", name, self.launcher, reason)
 
@@ -80,7 +78,7 @@ class Experiment:
         # The directory may be called what no entity may be called.
         name = re.sub(r"[^A-Za-z0-9_]", "_", where.name) or "experiment"
         found = cls(name[:64], exp_path=where)
-        found._tokens = [run.token for run in journal.runs()]
+        found._ledger.own(run.token for run in journal.runs())
         return found
 
     @property
@@ -209,7 +207,7 @@ class Experiment:
                 raise InputError(
                     f"{directory} holds an earlier run of {entity.name}", "say overwrite=True"
                 )
-            self._refuse_if_running(self._submitted([entity]))
+            self._ledger.refuse_if_running(self._ledger.submitted([entity.name]))
             rundir.prepare(directory, entity.name, 1)
             for model in entity.peek() if isinstance(entity, Ensemble) else ():
                 rundir.make_private(Path(model.path or directory / model.name))
@@ -247,7 +245,8 @@ class Experiment:
         ServerNotFound, SchedulerError, or StartFailed with the cause.
         """
         chosen = self._roster.checked(entities)
-        self._refuse_if_running(self._submitted(chosen))
+        names = [entity.name for entity in chosen]
+        self._ledger.refuse_if_running(self._ledger.submitted(names))
         numbers = {} if only is None else self._to_run_again(chosen, only)
         plans = self._plan(chosen, numbers)
         rundir.make_private(Path(self.exp_path))
@@ -266,7 +265,7 @@ class Experiment:
                     begun.append(self._submit(item, begun))
             programs = begun[databases:]
             if block and wait and programs:
-                wait_for(self._tracker, programs, self._report_changes())
+                self._ledger.wait(programs, self._report_changes())
         if summary:
             self._log.info("\n%s", self.summary())
 
@@ -286,18 +285,18 @@ class Experiment:
 
     def _submit(self, built: Built, begun: list[Run]) -> Run:
         """Submit an entity; when only some of its jobs are accepted, they are `begun` already."""
-        token = built.job.token
-        with self._journal.lock():
-            earlier = [run for run in self._journal.runs() if run.entity == built.job.name]
-            self._refuse_if_running(recover(earlier, self._scheduler, self._journal))
+        token, journal = built.job.token, self._ledger.journal
+        with journal.lock():
+            earlier = [run for run in journal.runs() if run.entity == built.job.name]
+            self._ledger.refuse_if_running(recover(earlier, self._scheduler, journal))
             try:
-                submit(built, self._scheduler, self._journal, len(earlier))
+                submit(built, self._scheduler, journal, len(earlier))
             except SchedulerError:
-                begun += [run for run in self._journal.runs() if run.token == token and run.job]
+                begun += [run for run in journal.runs() if run.token == token and run.job]
                 raise
-        self._tokens.append(token)
+        self._ledger.own([token])
         # The journal knows when it was submitted; this process would read another clock.
-        run = next(item for item in self._journal.runs() if item.token == token)
+        run = next(item for item in journal.runs() if item.token == token)
         label = report.label(run, self._scheduler)
         self._log.info("submitted %s as job %s", run.entity, label)
         return run
@@ -305,7 +304,7 @@ class Experiment:
     def _await_database(self, entity: Orchestrator, run: Run, database: Database) -> None:
         began = time.monotonic()
         while not database.is_published():
-            shot = self._tracker.snapshot([run])[0]
+            shot = self._ledger.snapshot(run)
             # One shard that has ended is enough: the others may be queued for hours.
             if any(task.state.terminal for task in shot.tasks):
                 raise StartFailed(
@@ -328,29 +327,24 @@ class Experiment:
         A member of an ensemble is stopped while the others go on. Stopping what has ended, or
         twice, does nothing. Raises SchedulerError when something cannot be stopped.
         """
-        members = [found for item in entities if (found := self._roster.member(item))]
-        others = [item for item in entities if self._roster.member(item) is None]
+        members: dict[str, set[int]] = {}
+        others = []
+        for item in entities:
+            owner = self._roster.member(item)
+            if owner is None:
+                others.append(item)
+            else:
+                members.setdefault(owner[0].name, set()).add(owner[1])
         names = {entity.name for entity in self._roster.checked(others)}
-        only: dict[str, set[int]] = {}
-        for run in self._runs():
-            mine = {number for owner, number in members if owner.name == run.entity}
-            if mine & {*run.numbers} and run.entity not in names:
-                only[run.token] = mine
-        runs = [
-            run for run in self._runs() if not entities or run.entity in names or run.token in only
-        ]
-        for journal in self._journals():
-            known = {run.token for run in journal.runs()}
-            here = [run for run in runs if run.token in known]
-            stop_runs(here, self._scheduler, journal, only=only)
-        for entity in self._roster:
-            if isinstance(entity, Orchestrator) and (not entities or entity.name in names):
-                entity.attach(None)
+        if not entities:
+            names = {run.entity for run in self._ledger.runs()}
+        self._ledger.stop(names, members)
+        self._detach(names)
 
     def poll(self, *, verbose: bool = True) -> None:
         """Wait until no program of this experiment runs any more; databases are not waited for."""
-        runs = [run for run in self._runs() if not run.is_service]
-        wait_for(self._tracker, runs, self._report_changes() if verbose else _ignore)
+        runs = [run for run in self._ledger.runs() if not run.is_service]
+        self._ledger.wait(runs, self._report_changes() if verbose else _ignore)
 
     def finished(self, entity: Entity) -> bool:
         """Whether the last run of `entity` has ended; raises InputError if it never started."""
@@ -364,7 +358,7 @@ class Experiment:
 
         An ensemble has one state for each member, in their order.
         """
-        last = {shot.run.entity: shot for shot in self._snapshots()}
+        last = {shot.run.entity: shot for shot in self._ledger.snapshots()}
         states: list[TaskState] = []
         for item in entities:
             found = self._roster.member(item)
@@ -399,44 +393,22 @@ class Experiment:
             )
             self._roster.add(database)
         database.attach(running)
-        self._taken_over.append((Journal(where.parent), run.token))
+        self._ledger.take_over(Journal(where.parent), run.token)
         return database
 
     def summary(self, style: str = "github") -> str:
         """Return a table of all runs; `style` is a table format of the tabulate package."""
-        rows = self._snapshots()
+        rows = self._ledger.snapshots()
         return report.table(rows, {self._scheduler.name: self._scheduler}, style)
-
-    def _submitted(self, entities: Sequence[Entity]) -> list[Run]:
-        """Return what any driver has submitted here under the names of `entities`."""
-        names = {entity.name for entity in entities}
-        return [run for run in self._journal.runs() if run.entity in names and run.job]
-
-    def _refuse_if_running(self, runs: Sequence[Run]) -> None:
-        """Refuse to start what any driver has started here and nobody has stopped."""
-        for shot in Tracker(self._scheduler).snapshot(runs):
-            if not shot.state.terminal:
-                label = report.label(shot.run, self._scheduler) or "unknown"
-                raise InputError(
-                    f"{shot.run.entity} is {shot.state} already, as job {label}",
-                    f"hpcorch stop {self.exp_path}",
-                )
 
     def _to_run_again(self, entities: Sequence[Entity], only: str) -> dict[str, list[int]]:
         """Return the numbers of each ensemble's members that are to run again."""
-        check.choice("only", only, ("failed", "unfinished"))
-        skipped = () if only == "unfinished" else (TaskState.CANCELLED,)
+        check.choice("only", only, RERUNS)
         numbers: dict[str, list[int]] = {}
         for entity in entities:
             if not isinstance(entity, Ensemble):
                 raise InputError(f"only is {only!r}: {entity.name} is no ensemble")
-            shots = fold(self._tracker.snapshot(self._submitted([entity])))
-            if not shots:
-                raise InputError(f"only is {only!r}: {entity.name} never ran here")
-            wanted = (*skipped, TaskState.COMPLETED)
-            numbers[entity.name] = [
-                task.index for task in shots[-1].tasks if task.state not in wanted
-            ]
+            numbers[entity.name] = self._ledger.to_run_again(entity.name, only)
         return numbers
 
     def _plan(
@@ -462,31 +434,13 @@ class Experiment:
     def _databases_in_use(self, entities: Sequence[Entity]) -> list[DatabaseUse]:
         """Return the databases that programs started now will be told of."""
         directories: dict[str, str] = {}
-        for shot in self._snapshots():
+        for shot in self._ledger.snapshots():
             if shot.run.kind == "database" and not shot.state.terminal:
                 directories[shot.run.entity] = shot.run.directory
         for entity in entities:
             if isinstance(entity, Orchestrator):
                 directories[entity.name] = str(self._roster.directory(entity))
         return [DatabaseUse(where, suffix(name)) for name, where in directories.items()]
-
-    def _runs(self) -> list[Run]:
-        mine = {*self._tokens, *(token for _, token in self._taken_over)}
-        found = {
-            run.token: run
-            for journal in self._journals()
-            for run in journal.runs()
-            if run.token in mine
-        }
-        return list(found.values())
-
-    def _journals(self) -> list[Journal]:
-        """Return the journals of this experiment and of those whose databases it has taken over."""
-        known = {journal.exp_path: journal for journal, _ in self._taken_over}
-        return list({**known, self._journal.exp_path: self._journal}.values())
-
-    def _snapshots(self) -> list[RunSnapshot]:
-        return fold(self._tracker.snapshot(self._runs()))
 
     def _report_changes(self) -> Callable[[Sequence[RunSnapshot]], None]:
         seen: dict[str, TaskState] = {}
@@ -515,8 +469,11 @@ class Experiment:
             raise
 
     def _give_up(self, begun: Sequence[Run]) -> None:
-        stop_runs(begun, self._scheduler, self._journal)
-        names = {run.entity for run in begun}
+        stop_runs(begun, self._scheduler, self._ledger.journal)
+        self._detach({run.entity for run in begun})
+
+    def _detach(self, names: Collection[str]) -> None:
+        """Let the descriptions of databases that have ended know it."""
         for entity in self._roster:
             if isinstance(entity, Orchestrator) and entity.name in names:
                 entity.attach(None)
