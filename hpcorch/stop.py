@@ -79,6 +79,16 @@ def _record(run: Run) -> None:
         get_logger("stop").warning(error.message)
 
 
+def _keep_from_starting(runs: Sequence[Run]) -> None:
+    """Write the records of waiting tasks that were stopped alone: where nothing queues, that is it.
+
+    Whoever starts the tasks looks for their records.
+    """
+    for run in runs:
+        if not run.stopped:
+            _record(run)
+
+
 def _marked(shot: RunSnapshot, numbers: Collection[int] | None) -> Run:
     """Return the run as one whose end is wanted; a task that had ended before keeps its state."""
     run = shot.run
@@ -103,6 +113,8 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
         refs = _alive(tracker, runs)
         if refs:
             shell.run(scheduler.cancel_command(refs, force=force))
+            if not scheduler.is_batch:
+                _keep_from_starting(runs)
             _await_end(tracker, runs, patience)
     left = _alive(tracker, runs)
     alive = {ref.token for ref in left}

@@ -48,6 +48,7 @@ def plan_ensemble(
         raise InputError(f"ensemble {ensemble.name} has no members", "add_model adds some")
     order = [number for numbers in groups.values() for number in numbers]
     jobs = [_sized(job, len(numbers), len(rows), target) for job, numbers in groups.items()]
+    jobs[0] = replace(jobs[0], warnings=_warnings(ensemble, len(rows)))
     lines = [rows[number] for number in order]
     table = ["".join(lines[at : at + TABLE_ROWS]) for at in range(0, len(lines), TABLE_ROWS)]
     plain = only is None and order == sorted(order)
@@ -72,6 +73,16 @@ def _prepared(ensemble: Ensemble, model: Model, target: Target) -> Model:
         # A step would else keep the whole node to itself, and the other members waiting.
         made.run_settings.run_args = {"exact": None, **model.run_settings.run_args}
     return made
+
+
+def _warnings(ensemble: Ensemble, members: int) -> tuple[str, ...]:
+    nodes = ensemble.batch.nodes or 1
+    if nodes == 1 or members == 1:
+        return ()
+    return (
+        f"nodes in batch_settings of {ensemble.name} is {nodes}: each of its {members} members "
+        "gets as many",
+    )
 
 
 def _shared(job: ModelJob, ensemble: Ensemble) -> ModelJob:

@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 3deb375a7d82b1696042a9188a5893de0cf1368c3d82f55ba67c3c8718b1d453
+# sha256 of what follows: 017b95d38d79635bc32298f6bfff901d08d9b5929fbc9df002f91545e018170d
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -21,13 +21,20 @@ hpcorch_forward() {
   kill -TERM "${HPCORCH_TASKS[@]}" 2>/dev/null || true
 }
 
-# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
-hpcorch_record_death() {
-  local file job=${HPCORCH_MARK:-$$}
+# hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
+hpcorch_has_record() {
+  local file
   HPCORCH_INDEX=$1
   if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
   file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
-  if [[ -e $file ]] && grep -qF "\"job\":\"$job\"" -- "$file"; then return 0; fi
+  [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
+}
+
+# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
+hpcorch_record_death() {
+  local file job=${HPCORCH_MARK:-$$}
+  if hpcorch_has_record "$1"; then return 0; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
   printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
     "$HPCORCH_INDEX" "$job" "$2" "the task died without a record, exit code $2" >"$file.tmp"
   chmod 600 -- "$file.tmp"
@@ -73,8 +80,11 @@ hpcorch_supervise() {
     "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
   while ((next < HPCORCH_COUNT || ${#HPCORCH_TASKS[@]})); do
     while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
-      bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
-      HPCORCH_TASKS[next]=$!
+      # A member that was stopped while it waited for room has got a record by now.
+      if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
+        bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        HPCORCH_TASKS[next]=$!
+      fi
       next=$((next + 1))
     done
     for place in "${!HPCORCH_TASKS[@]}"; do

@@ -135,6 +135,21 @@ def test_no_more_members_run_at_once_than_allowed(exp, tmp_path):
     assert {int(log(exp, number)) for number in range(7)} <= {0, 1}
 
 
+def test_a_member_that_waits_for_room_is_stopped_too(exp, tmp_path):
+    code = "until [[ -e $1 ]]; do sleep 0.05; done"
+    settings = exp.create_run_settings("bash", ["-c", code, "_", str(tmp_path / "go")])
+    ensemble = exp.create_ensemble("ens", run_settings=settings, replicas=4, max_running=1)
+    exp.start(ensemble, block=False)
+    begun(exp, 0)
+    exp.stop(ensemble[2])
+    assert exp.get_status(ensemble[2]) == [TaskState.CANCELLED]
+    (tmp_path / "go").touch()
+    exp.poll(verbose=False)
+    words = [str(state) for state in exp.get_status(ensemble)]
+    assert words == ["Completed", "Completed", "Cancelled", "Completed"]
+    assert not Path(exp.exp_path, "ens", "shards", "2.started").exists()
+
+
 def test_a_throttled_ensemble_that_is_stopped_starts_no_further_member(exp):
     ensemble = sleepers(exp, 6, max_running=2)
     exp.start(ensemble, block=False)

@@ -196,3 +196,16 @@ def test_batch_settings_are_those_of_the_ensemble_unless_a_member_has_its_own():
         ("01:00:00", ""),
         ("", "q"),
     ]
+
+
+def test_nodes_of_the_batch_settings_are_each_member_s_and_that_is_said():
+    def described(replicas):
+        batch = BatchSettings(nodes=3)
+        return Ensemble("ens", None, batch, RunSettings("p"), replicas)
+
+    (job,) = plan(described(2)).jobs
+    assert job.resources.nodes == 3
+    assert job.warnings == (
+        "nodes in batch_settings of ens is 3: each of its 2 members gets as many",
+    )
+    assert plan(described(1)).jobs[0].warnings == ()
