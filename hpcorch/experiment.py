@@ -208,8 +208,9 @@ class Experiment:
                     f"{directory} holds an earlier run of {entity.name}", "say overwrite=True"
                 )
             self._ledger.refuse_if_running(self._ledger.submitted([entity.name]))
-            rundir.prepare(directory, entity.name, 1)
-            for model in entity.peek() if isinstance(entity, Ensemble) else ():
+            members = list(entity.peek()) if isinstance(entity, Ensemble) else []
+            rundir.prepare(directory, entity.name, len(members) or 1)
+            for model in members:
                 rundir.make_private(Path(model.path or directory / model.name))
 
     def preview(self, *entities: Entity) -> str:
@@ -393,7 +394,7 @@ class Experiment:
             )
             self._roster.add(database)
         database.attach(running)
-        self._ledger.take_over(Journal(where.parent), run.token)
+        self._ledger.take_over(Journal(where.parent), run)
         return database
 
     def summary(self, style: str = "github") -> str:

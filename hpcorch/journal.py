@@ -276,10 +276,11 @@ def find_runs(path: Path) -> list[Run]:
     if not journalled:
         beside = Journal(path.parent).runs()
         journalled = [run for run in beside if Path(run.directory) == path]
-    known = {run.mark for run in journalled}
+    # A job whose submission broke off is no job that was started by hand.
+    known = {run.mark if run.settled else run.token for run in journalled}
     places = [path, *sorted(path.iterdir())] if path.is_dir() else []
     by_hand = [run for run in map(_run_by_hand, places) if run is not None]
-    found = journalled + [run for run in by_hand if run.job and run.job.job not in known]
+    found = journalled + [run for run in by_hand if not {run.mark, run.token} & known]
     if not found:
         raise RunNotFound(f"{path} holds no run of hpcorch", "name an experiment's directory")
     return found

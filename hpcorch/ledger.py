@@ -28,25 +28,29 @@ class Ledger:
         self._scheduler = scheduler
         self._tracker = Tracker(scheduler)
         self._tokens: list[str] = []
-        self._taken_over: list[tuple[Journal, str]] = []
+        self._taken_over: list[tuple[Journal, Run]] = []
 
     def own(self, tokens: Iterable[str]) -> None:
         """Take runs of this experiment's journal for its own."""
         self._tokens += tokens
 
-    def take_over(self, journal: Journal, token: str) -> None:
-        """Take a run that stands in another journal for one of this experiment's."""
-        self._taken_over.append((journal, token))
+    def take_over(self, journal: Journal, run: Run) -> None:
+        """Take a run of another journal, or one that was started by hand, for one of these."""
+        self._taken_over.append((journal, run))
 
-    def _journals(self) -> list[Journal]:
-        known = {journal.exp_path: journal for journal, _ in self._taken_over}
-        return list({**known, self.journal.exp_path: self.journal}.values())
+    def _by_journal(self) -> list[tuple[Journal, list[Run]]]:
+        mine = set(self._tokens)
+        found = [(self.journal, [run for run in self.journal.runs() if run.token in mine])]
+        for journal, run in self._taken_over:
+            # What was started by hand is in no journal.
+            known = [item for item in journal.runs() if item.token == run.token]
+            if run.token not in mine:
+                found.append((journal, known or [run]))
+        return found
 
     def runs(self) -> list[Run]:
-        """Return this experiment's runs, those that it has taken over first."""
-        mine = {*self._tokens, *(token for _, token in self._taken_over)}
-        found = (run for journal in self._journals() for run in journal.runs())
-        return list({run.token: run for run in found if run.token in mine}.values())
+        """Return this experiment's runs, those that it has taken over last."""
+        return [run for _, runs in self._by_journal() for run in runs]
 
     def snapshots(self) -> list[RunSnapshot]:
         """Return how this experiment's runs stand."""
@@ -58,7 +62,8 @@ class Ledger:
 
     def refuse_if_running(self, runs: Sequence[Run]) -> None:
         """Refuse to start what any driver has started here and nobody has stopped."""
-        for shot in Tracker(self._scheduler).snapshot(runs):
+        # Records of tasks that ran again are gone: the scheduler's word is enough here.
+        for shot in Tracker(self._scheduler, patient=False).snapshot(runs):
             if not shot.state.terminal:
                 label = report.label(shot.run, self._scheduler) or "unknown"
                 raise InputError(
@@ -85,14 +90,12 @@ class Ledger:
 
     def stop(self, names: Collection[str], members: Mapping[str, set[int]]) -> None:
         """Stop the runs of these names, and of ensembles the members of these numbers."""
-        runs, only = [], {}
-        for run in self.runs():
-            if run.entity in names:
-                runs.append(run)
-            elif numbers := members.get(run.entity, set()) & {*run.numbers}:
-                runs.append(run)
-                only[run.token] = numbers
-        for journal in self._journals():
-            known = {run.token for run in journal.runs()}
-            here = [run for run in runs if run.token in known]
-            stop_runs(here, self._scheduler, journal, only=only)
+        for journal, runs in self._by_journal():
+            whole = [run for run in runs if run.entity in names]
+            only = {
+                run.token: numbers
+                for run in runs
+                if run not in whole and (numbers := members.get(run.entity, set()) & {*run.numbers})
+            }
+            parts = [run for run in runs if run.token in only]
+            stop_runs([*whole, *parts], self._scheduler, journal, only=only)

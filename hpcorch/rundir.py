@@ -95,6 +95,25 @@ def prepare(directory: Path, name: str, elements: int, again: Sequence[int] = ()
             _link_output(directory, name)
 
 
+def script_file(first: Path, part: int) -> Path:
+    """Return where script number `part` of a run is: the first has no number in its name."""
+    return first.with_name(f"{first.stem}.{part}{first.suffix}") if part else first
+
+
+def write_scripts(first: Path, texts: Sequence[str]) -> None:
+    """Write the scripts of a run."""
+    for part, text in enumerate(texts):
+        write_whole(script_file(first, part), text, 0o700)
+
+
+def remove_scripts(first: Path, part: int) -> None:
+    """Remove what an earlier run with more scripts has left, from number `part` on."""
+    with storing(first):
+        while script_file(first, part).is_file():
+            script_file(first, part).unlink()
+            part += 1
+
+
 def write_table(directory: Path, files: Sequence[str], names: Sequence[str]) -> None:
     """Write what an ensemble's tasks run, task-table/0.tsv, 1.tsv, …, and all names if given."""
     make_private(directory / "task-table")

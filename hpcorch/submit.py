@@ -32,13 +32,6 @@ class Built:
         return self.scripts[0]
 
 
-def script_path(job: Job, scheduler: Scheduler) -> Path:
-    """Return where a job's script is written: further ones of a run have a number in their name."""
-    name = Path(scheduler.script_name)
-    number = f".{job.chunk.part}" if job.chunk.part else ""
-    return Path(job.run_dir) / f"{name.stem}{number}{name.suffix}"
-
-
 def place(built: Built, scheduler: Scheduler) -> None:
     """Make the run directory ready and put the scripts there; nothing is submitted."""
     job = built.job
@@ -46,8 +39,9 @@ def place(built: Built, scheduler: Scheduler) -> None:
     rundir.prepare(Path(job.run_dir), job.name, job.elements, plan.indices if plan.again else ())
     if plan.table:
         rundir.write_table(Path(job.run_dir), plan.table, () if plan.again else plan.names)
-    for part, script in zip(plan.jobs, built.scripts, strict=True):
-        rundir.write_whole(script_path(part, scheduler), script.text, 0o700)
+    first = Path(job.run_dir) / scheduler.script_name
+    rundir.write_scripts(first, [script.text for script in built.scripts])
+    rundir.remove_scripts(first, len(built.scripts))
 
 
 def submit(built: Built, scheduler: Scheduler, journal: Journal, run_id: int) -> Run:
@@ -90,10 +84,11 @@ def _part(job: Job) -> Part:
 
 
 def _request(job: Job, part: Part, scheduler: Scheduler) -> Submittable:
+    first = Path(job.run_dir) / scheduler.script_name
     return Submittable(
         name=job.name,
         token=part.token,
-        script_path=str(script_path(job, scheduler)),
+        script_path=str(rundir.script_file(first, job.chunk.part)),
         log_path=str(Path(job.run_dir) / "logs" / "job.log"),
         is_array=part.elements > 1 and not job.gang,
     )

@@ -172,21 +172,15 @@ def run(args: Namespace) -> int:
         output.print_exactly(report.preview(built))
     else:
         words = built.job.by_hand.replace("THIS_FILE", "").split()
-        for file in _files(built, Path(args.file)):
+        for part in range(len(built.scripts)):
+            file = rundir.script_file(Path(args.file), part)
             submit = output.command(*words, str(file))
             output.remark(f"{file} is written; to run it: {submit}")
     return 0
 
 
-def _files(built: Built, first: Path) -> list[Path]:
-    """Return where the scripts go: further ones get a number before the ending."""
-    more = range(1, len(built.scripts))
-    return [first, *(first.with_name(f"{first.stem}.{part}{first.suffix}") for part in more)]
-
-
 def _write(built: Built, first: Path) -> None:
-    for file, script in zip(_files(built, first), built.scripts, strict=True):
-        rundir.write_whole(file, script.text, 0o700)
+    rundir.write_scripts(first, [script.text for script in built.scripts])
     if built.plan.table:
         run_dir = Path(built.job.run_dir)
         rundir.make_private(run_dir)

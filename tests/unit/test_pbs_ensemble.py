@@ -49,7 +49,7 @@ class Pbs:
         count = int(found[1]) + 1 if found else 1
         if count > LARGEST:
             return Result((), 1, "", "qsub: Array job exceeds server or queue size limit\n")
-        job = f"{len(self.arrays) + 1}[].s"
+        job = f"{self.calls['qsub']}[].s"
         self.arrays[job] = count
         return Result((), 0, f"{job}\n", "")
 
@@ -96,22 +96,26 @@ def test_5000_members_are_five_arrays_and_the_failed_ones_run_again_as_one(pbs, 
     failing = list(range(3, MEMBERS, 10))
     finish(exp, [number for number in range(4000) if number % 10 != 3], 0)
     finish(exp, failing[:400], 7)
-    pbs.calls.clear()
     for _ in range(20):
         states = Counter(str(state) for state in exp.get_status(ensemble))
     assert states == {"Completed": 3600, "Failed": 400, "Running": 1000}
-    assert pbs.calls == {"qstat": 1}
+    assert pbs.calls == {"qsub": 5, "qstat": 3}
     assert pbs.words["qstat"][-1] == "5[].s"
 
     finish(exp, [number for number in range(4000, MEMBERS) if number % 10 != 3], 0)
     finish(exp, failing[400:], 7)
     assert Counter(map(str, exp.get_status(ensemble))) == {"Completed": 4500, "Failed": 500}
-    pbs.calls.clear()
+    pbs.arrays.clear()
     exp.start(ensemble, only="failed", block=False)
-    assert pbs.calls["qsub"] == 1
+    assert pbs.calls["qsub"] == 6
     assert pbs.arrays["6[].s"] == 500
     assert Journal(exp_dir).runs()[-1].indices == tuple(failing)
-    finish(exp, failing, 0)
+    finish(exp, failing[10:], 0)
+    finish(exp, failing[:10], 7)
+    pbs.arrays.clear()
+    exp.start(ensemble, only="failed", block=False)
+    assert Journal(exp_dir).runs()[-1].indices == tuple(failing[:10])
+    finish(exp, failing[:10], 0)
     assert Counter(map(str, exp.get_status(ensemble))) == {"Completed": MEMBERS}
 
 

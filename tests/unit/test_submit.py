@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from hpcorch import rundir
 from hpcorch import submit as submit_module
 from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
@@ -150,6 +151,8 @@ def test_a_run_of_several_jobs_is_one_intent_and_one_call_for_each(calls, submit
     files = ("job.sbatch", "job.1.sbatch", "job.2.sbatch")
     texts = [(tmp_path / "ens" / name).read_text() for name in files]
     assert texts == ["part 0\n", "part 1\n", "part 2\n"]
+    rundir.remove_scripts(tmp_path / "ens" / "job.sbatch", 1)
+    assert [(tmp_path / "ens" / name).exists() for name in files] == [True, False, False]
 
 
 def test_after_a_refusal_nothing_further_is_submitted_and_what_was_is_known(
