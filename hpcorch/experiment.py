@@ -292,7 +292,7 @@ class Experiment:
             self._ledger.refuse_if_running(recover(earlier, self._scheduler, journal))
             try:
                 submit(built, self._scheduler, journal, len(earlier))
-            except SchedulerError:
+            except (SchedulerError, KeyboardInterrupt, Terminated):
                 begun += [run for run in journal.runs() if run.token == token and run.job]
                 raise
         self._ledger.own([token])

@@ -145,8 +145,8 @@ def _alive(tracker: Tracker, runs: Sequence[Run]) -> list[JobRef]:
             for task in shot.tasks
             if not task.state.terminal and shot.run.stop_wanted(task.index)
         }
-        if wanted:
-            found += shot.run.refs(None if shot.run.stopped else wanted)
+        refs = shot.run.refs(wanted)
+        found += [replace(ref, only=()) for ref in refs] if shot.run.stopped else refs
     return found
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch import Experiment, RunSettings
+from hpcorch.errors import CommandFailed
 from hpcorch.journal import Journal
 from hpcorch.schedulers.base import Command, Result
 
@@ -28,11 +29,19 @@ class Pbs:
         self.calls: Counter[str] = Counter()
         self.words: dict[str, tuple[str, ...]] = {}
         self.arrays: dict[str, int] = {}
+        self.accepts = 1000
+        self.interrupts = False
 
     def run(self, command: Command) -> Result:
         name, *words = command.argv
         self.calls[name] += 1
         self.words[name] = tuple(words)
+        if name == "qselect":
+            return Result(command.argv, 0, "", "")
+        if name == "qsub" and len(self.arrays) == self.accepts:
+            if self.interrupts:
+                raise KeyboardInterrupt
+            return Result(command.argv, 1, "", "qsub: Maximum number of jobs already in queue\n")
         if name == "qsub":
             return self.submit(Path(words[-1]).read_text())
         if name == "qdel":
@@ -127,3 +136,14 @@ def test_stopping_is_one_cancellation_for_all_arrays(pbs, exp_dir):
     assert pbs.calls["qdel"] == 1
     assert pbs.words["qdel"] == ("1[].s", "2[].s")
     assert Counter(map(str, exp.get_status(ensemble))) == {"Cancelled": 1200}
+
+
+@pytest.mark.parametrize("interrupts", [False, True])
+def test_when_one_array_is_not_submitted_those_before_it_are_cancelled(pbs, exp_dir, interrupts):
+    pbs.accepts, pbs.interrupts = 2, interrupts
+    exp = Experiment("lab", exp_path=exp_dir, launcher="pbs")
+    ensemble = exp.create_ensemble("ens", run_settings=RunSettings("/bin/true"), replicas=2100)
+    with pytest.raises(KeyboardInterrupt if interrupts else CommandFailed):
+        exp.start(ensemble, block=False)
+    assert pbs.words["qdel"] == ("1[].s", "2[].s")
+    assert (pbs.calls["qsub"], pbs.arrays) == (3, {})
