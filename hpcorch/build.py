@@ -140,12 +140,13 @@ class Builder:
         return plan_ensemble(ensemble, find, uses, self._machine_beside, target, only)
 
     def finish(self, plan: Plan, limits: Limits | None = None) -> Built:
-        """Cut what is too large for one array, and render; without `limits` the site's count.
+        """Cut what is too large for one array, and render; without `limits` the site's say counts.
 
         Raises LimitError, TemplateError or RenderError.
         """
-        sizes = (limits.array_size if limits else None, self._site.max_array_size)
-        jobs = chunked(plan.jobs, self._scheduler, min(filter(None, sizes), default=None))
+        site = self._site.max_array_size if self._scheduler.is_batch else 0
+        sizes = filter(None, (limits.array_size if limits else None, site))
+        jobs = chunked(plan.jobs, self._scheduler, min(sizes, default=None))
         if limits is not None:
             for job in jobs:
                 check_limits(job.resources, limits)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from hpcorch import Model, Orchestrator, RunSettings
+from hpcorch.build import Builder
 from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import InputError
 from hpcorch.paths import templates_dir
 from hpcorch.plan import DatabaseJob, DatabaseUse, chunked, plan_ensemble, plan_model
+from hpcorch.schedulers.base import JobId, JobRef, Limits
+from hpcorch.sites import Site
 from tests.helpers import TOKEN, database_job, fake_machine, target
 
 UGLY = (
@@ -209,3 +213,34 @@ def test_nodes_of_the_batch_settings_are_each_member_s_and_that_is_said():
         "nodes in batch_settings of ens is 3: each of its 2 members gets as many",
     )
     assert plan(described(1)).jobs[0].warnings == ()
+
+
+def test_some_tasks_of_an_array_are_named_as_their_scheduler_names_them():
+    words = {
+        "slurm": ("7", ["7_[0-2,5]", "8_4", "9"]),
+        "pbs": ("7[].s", ["7[0-2].s", "7[5].s", "8[4].s", "9.s"]),
+        "local": ("7", ["7:t:0,1,2,5", "8:t:4", "9:t"]),
+    }
+    for name, (first, expected) in words.items():
+        scheduler = target("/x", name).scheduler
+        refs = [
+            JobRef(JobId(first), "t", 9, only=(0, 1, 2, 5)),
+            JobRef(JobId(first.replace("7", "8")), "t", 9, only=(4,)),
+            JobRef(JobId(first.replace("7", "9").replace("[]", "")), "t", 1),
+        ]
+        for force in (False, True):
+            argv = scheduler.cancel_command(refs, force=force).argv
+            assert list(argv[-len(expected) :]) == expected
+    labels = [scheduler.job_label(ref) for ref in refs]
+    assert labels == ["7_0-2,5", "8_4", "9"]
+
+
+def test_a_site_may_say_how_large_arrays_are():
+    def built(scheduler):
+        builder = Builder(
+            Site(max_array_size=3), target("/x", scheduler).scheduler, {"PATH": "/bin"}
+        )
+        return builder.finish(builder.ensemble(members(7), [], Path("/x/ens")), Limits(5))
+
+    assert [job.chunk.size for job in built("slurm").plan.jobs] == [3, 2, 2]
+    assert len(built("slurm").scripts) == 3
