@@ -35,6 +35,7 @@ def stop(
     scheduler: Scheduler,
     journal: Journal,
     grace: float = GRACE_SECONDS,
+    *,
     only: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> list[RunSnapshot]:
     """End `runs`, programs before databases, and return their final states.

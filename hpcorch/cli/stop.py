@@ -98,7 +98,7 @@ def _stop(args: Namespace) -> list[Outcome]:
         mine = [shot for shot in alive if shot.run.scheduler == name]
         runs = [shot.run for shot in mine]
         scheduler, journal = watcher.scheduler(name), journal_of(args.dir)
-        after = stop_runs(runs, scheduler, journal, args.grace, choice.members)
+        after = stop_runs(runs, scheduler, journal, args.grace, only=choice.members)
         ended.update({id(shot): final for shot, final in zip(mine, after, strict=True)})
     return _outcomes(shots, ended)
 
