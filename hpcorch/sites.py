@@ -36,6 +36,7 @@ class Site:
     take. `pbs_dialect` is pbs, or torque for `nodes=N:ppn=M` and arrays by `-t`; `pbs_place` is how
     PBS gives a database's shard a node of its own: excl, exclhost or none; `pbs_starter` is what
     reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
+    `max_array_size` is the most tasks of a job array where the batch system does not say it.
     """
 
     scheduler: str = "auto"
@@ -50,6 +51,7 @@ class Site:
     pbs_dialect: str = "pbs"
     pbs_place: str = "excl"
     pbs_starter: str = "pbsdsh"
+    max_array_size: int = 0
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
