@@ -139,6 +139,11 @@ BAD = [
     (("AI.CONFIG", "MODEL_CHUNK_SIZE", 0), "MODEL_CHUNK_SIZE: invalid chunk size"),
     (("AI.CONFIG", "GET", "OTHER"), "unsupported setting"),
     (("AI.MODELEXECUTE", "m", "INPUTS", 1, "t", "OUTPUTS", 1, "u"), "it runs none"),
+    (("AI.MODELEXECUTE", "m", "INPUTS", 1, "no", "OUTPUTS", 1, "u"), "tensor key is empty"),
+    (("AI.MODELEXECUTE", "m", "INPUTS", 1, "m", "OUTPUTS", 1, "u"), "WRONGTYPE"),
+    (("AI.MODELEXECUTE", "t", "INPUTS", 1, "t", "OUTPUTS", 1, "u"), "model key is empty"),
+    (("AI.MODELEXECUTE",), "wrong number of arguments"),
+    (("AI.SCRIPTRUN", "none", "f", "INPUTS", "t", "OUTPUTS", "u"), "script key is empty"),
 ]
 
 
