@@ -236,6 +236,8 @@ SOUND = [
     ("AI.SCRIPTGET", "s", "SOURCE"),
     ("AI.INFO", "m", "RESETSTAT"),
     ("AI.CONFIG", "GET", "MODEL_CHUNK_SIZE"),
+    ("AI.MODELEXECUTE", "m", "INPUTS", "1", "t", "OUTPUTS", "1", "u", "TIMEOUT", "9"),
+    ("AI.SCRIPTRUN", "s", "f", "INPUTS", "t", "OUTPUTS", "u"),
     ("AI.MODELDEL", "m"),
     ("AI.SCRIPTDEL", "s"),
 ]
