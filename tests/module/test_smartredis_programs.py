@@ -102,7 +102,8 @@ def check_dataset(found: Dataset) -> None:
 
 def exchange(peer: str, address: str) -> None:
     """Write, let the program read that and write, and read what it has written."""
-    with Client("," in address, address) as client:
+    nodes = address.split(",")
+    with Client(len(nodes) > 1, address) as client:
         client.put_tensor("our tensor", np.array(SQUARE))
         for name in ("ours", "ours 2"):
             client.put_dataset(dataset(name))
@@ -116,6 +117,10 @@ def exchange(peer: str, address: str) -> None:
         assert [one.get_name() for one in listed] == ["theirs", "second"]
         for one in listed:
             check_dataset(one)
+        for told in client.get_ai_info([address], "m"):
+            facts = [told[field] for field in ("key", "type", "backend", "device", "calls")]
+            assert facts == ["m", "MODEL", "ONNX", "CPU", "0"]
+        assert client.get_ai_info([address], "m", reset_stat=True) == [{}] * len(nodes)
         client.flush_db([address])
 
 
