@@ -62,12 +62,12 @@ def is_whole(shard: Any) -> bool:
     return bool(shard.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
 
 
-def run_program(peer: str, address: str) -> None:
+def run_program(peer: str, address: str, *arguments: str) -> None:
     """Run the program, which must find every result as it is wanted."""
     kind = "Clustered" if "," in address else "Standalone"
     patient = {"SR_SOCKET_TIMEOUT": "30000", "SR_LOG_LEVEL": "QUIET"}
     done = subprocess.run(
-        [peer, str(PROGRAM)],
+        [peer, str(PROGRAM), *arguments],
         env={**os.environ, "SSDB": address, "SR_DB_TYPE": kind, **patient},
         capture_output=True,
         text=True,
@@ -100,23 +100,33 @@ def check_dataset(found: Dataset) -> None:
     assert found.get_meta_strings("texts") == ["hello", "wörld", ""]
 
 
+def write(client: Client) -> None:
+    """Write what the program reads."""
+    client.put_tensor("our tensor", np.array(SQUARE))
+    for name in ("ours", "ours 2"):
+        client.put_dataset(dataset(name))
+        client.append_to_list("our list", dataset(name))
+
+
+def read(client: Client) -> None:
+    """Read what the program has written."""
+    for kind in TENSORS:
+        got = client.get_tensor(f"their {kind}")
+        assert (got.dtype.name, got.tolist()) == (kind, SQUARE)
+    check_dataset(client.get_dataset("theirs"))
+    listed = client.get_datasets_from_list("their list")
+    assert [one.get_name() for one in listed] == ["theirs", "second"]
+    for one in listed:
+        check_dataset(one)
+
+
 def exchange(peer: str, address: str) -> None:
     """Write, let the program read that and write, and read what it has written."""
     nodes = address.split(",")
     with Client(len(nodes) > 1, address) as client:
-        client.put_tensor("our tensor", np.array(SQUARE))
-        for name in ("ours", "ours 2"):
-            client.put_dataset(dataset(name))
-            client.append_to_list("our list", dataset(name))
+        write(client)
         run_program(peer, address)
-        for kind in TENSORS:
-            got = client.get_tensor(f"their {kind}")
-            assert (got.dtype.name, got.tolist()) == (kind, SQUARE)
-        check_dataset(client.get_dataset("theirs"))
-        listed = client.get_datasets_from_list("their list")
-        assert [one.get_name() for one in listed] == ["theirs", "second"]
-        for one in listed:
-            check_dataset(one)
+        read(client)
         for told in client.get_ai_info([address], "m"):
             facts = [told[field] for field in ("key", "type", "backend", "device", "calls")]
             assert facts == ["m", "MODEL", "ONNX", "CPU", "0"]
@@ -135,3 +145,12 @@ def test_programs_on_a_single_server(peer, kind):
 def test_programs_on_a_cluster(peer, kind):
     with cluster(kind) as address:
         exchange(peer, address)
+
+
+def test_programs_on_a_database_that_hpcorch_starts_for_them(peer, exp):
+    database = exp.create_database(port=free_port(3), db_nodes=3, security="smartredis")
+    exp.start(database)
+    with database.client() as client:
+        write(client)
+        run_program(peer, ",".join(database.get_address()), "user")
+        read(client)
