@@ -11,7 +11,7 @@ FOR_USE := $(VENV)/.installed-for-use
 FOR_TESTS := $(VENV)/.installed-for-tests
 
 .NOTPARALLEL:
-.PHONY: help demo test bench cluster lint golden clean prepare
+.PHONY: help demo test bench asan cluster lint golden clean prepare
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -24,6 +24,13 @@ test: prepare lint ## set up what tests need, then run every check and every tes
 
 bench: prepare $(FOR_TESTS) ## measure speed; prints ratios
 	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python -m tests.bench.$$(basename $$script .py); done
+
+# Valkey loads modules with RTLD_DEEPBIND, which AddressSanitizer refuses.
+asan: $(FOR_TESTS) ## run the server module's tests with the sanitizers of gcc
+	gcc -std=c11 -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
+	  -fPIC -shared -fvisibility=hidden -o $(VENV)/module-asan.so hpcorch/module/src/*.c
+	HPCORCH_MODULE=$(CURDIR)/$(VENV)/module-asan.so SERVER_PRELOAD=$$(gcc -print-file-name=libasan.so) \
+	  $(BIN)/pytest tests/module -k 'not valkey'
 
 cluster: prepare $(FOR_TESTS) ## bring up a Slurm cluster of four nodes on this machine to play with
 	$(BIN)/python -m tests.testbed up
