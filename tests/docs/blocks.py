@@ -12,6 +12,7 @@ text     is for reading
 A comment on the line above says otherwise; the comments are:
 
 <!-- not run: REASON -->     only the syntax is checked
+<!-- on Slurm -->            tests/cluster runs it, on a real Slurm
 <!-- file: NAME -->          the block is a file that later blocks use
 <!-- prints -->              what the Python blocks since the last such block have printed
 <!-- output of: COMMAND -->  what the command prints; `...` as in console
@@ -26,7 +27,7 @@ from pathlib import Path
 from tests.helpers import ROOT
 
 LANGUAGES = ("python", "bash", "console", "jinja", "toml", "text")
-NOTES = ("", "not run", "file", "prints", "output of")
+NOTES = ("", "not run", "on Slurm", "file", "prints", "output of")
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 _COMMENT = re.compile(r"<!-- ([^:]*?)(?:: (.*?))? -->")

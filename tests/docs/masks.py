@@ -13,6 +13,7 @@ _VOLATILE = (
     (r"\bjob \d+", "job N"),
     (r"\b\d+\.\d+ s\b", "N s"),
     (r"\b\d+ ok, \d+ warned", "N ok, N warned"),
+    (r"\bnode\d+\b", "node"),
     (r" +", " "),
     (r"-+", "-"),
 )

@@ -7,8 +7,11 @@ import contextlib
 import io
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +29,32 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# What a page speaks of and does not show: files that its readers have.
+GIVEN = Path(__file__).parent / "given"
 # For one block; the machine may be busy.
 DEADLINE = 100
-_MARK = "\x1e"
+# A reader looks again when there is nothing to be seen yet.
+PATIENCE = 30
+_LOOKS = ("tail ", "hpcorch logs ", "hpcorch status ")
 # What a driver tells of its steps; pages show what their code prints.
 _LOG_LINE = re.compile(r"^\d\d:\d\d:\d\d \S+ \S+\[\d+\] (?:INFO|WARNING) .*\n", re.MULTILINE)
+
+
+def reader(page: Path, folder: Path) -> dict[str, str]:
+    """Put the files that the page's readers have into `folder`; return their PATH.
+
+    It has this Python and its hpcorch, and else only what the machine has.
+    """
+    if (given := GIVEN / page.stem).is_dir():
+        shutil.copytree(given, folder, dirs_exist_ok=True)
+    programs = folder / ".bin"
+    programs.mkdir()
+    beside = Path(sys.executable).parent
+    for name, program in (("python3", sys.executable), ("hpcorch", str(beside / "hpcorch"))):
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.quote(program)} "$@"\n')
+        (programs / name).chmod(0o755)
+    others = [item for item in os.environ["PATH"].split(os.pathsep) if item != str(beside)]
+    return {"PATH": os.pathsep.join([str(programs), *others])}
 
 
 @dataclass
@@ -39,20 +63,24 @@ class Session:
 
     folder: Path
     env: dict[str, str]
+    # What makes a command of one that is to be run on another machine.
+    enter: Callable[[list[str]], list[str]] = list
     names: dict[str, Any] = field(default_factory=dict)
     printed: str = ""
 
     def follow(self, block: Block) -> None:
         """Do what the block and the comment above it say."""
         {
-            "": self._run,
+            "": self.run,
             "not run": self._check_syntax,
+            "on Slurm": self._check_syntax,
             "file": self._write,
             "prints": self._compare_python,
             "output of": self._compare_command,
         }[block.note](block)
 
-    def _run(self, block: Block) -> None:
+    def run(self, block: Block) -> None:
+        """Run the block, whatever the comment above it says."""
         actions: dict[str, Callable[[Block], None]] = {
             "python": self._python,
             "bash": self._bash,
@@ -101,13 +129,17 @@ class Session:
         assert code == 0, f"{block.where}: the commands ended with {code}:\n{printed}"
 
     def _console(self, block: Block) -> None:
-        said = commands(block.text)
-        marks = [f"{command}printf '{_MARK}'\n" for command, _ in said]
-        _, printed = self._shell("".join(marks))
-        outputs = printed.split(_MARK)
-        assert len(outputs) == len(said) + 1, f"{block.where}: the shell ended early:\n{printed}"
-        for (command, shown), output in zip(said, outputs, strict=False):
-            self._compare(f"{block.where}: {command.strip()}", shown, output)
+        for command, shown in commands(block.text):
+            _, printed = self._shell(command)
+            end = time.monotonic() + PATIENCE
+            while (
+                command.startswith(_LOOKS)
+                and not self._agrees(shown, printed)
+                and time.monotonic() < end
+            ):
+                time.sleep(0.1)
+                _, printed = self._shell(command)
+            self._compare(f"{block.where}: {command.strip()}", shown, printed)
 
     def _compare_command(self, block: Block) -> None:
         _, printed = self._shell(f"{block.detail}\n")
@@ -116,6 +148,9 @@ class Session:
     def _compare(self, where: str, shown: str, printed: str) -> None:
         wanted, got = (masked(text, str(self.folder)) for text in (shown, printed))
         assert agrees(wanted, got), f"{where}\n-- shown:\n{wanted}\n-- printed:\n{got}"
+
+    def _agrees(self, shown: str, printed: str) -> bool:
+        return agrees(*(masked(text, str(self.folder)) for text in (shown, printed)))
 
     def _jinja(self, block: Block) -> None:
         """Lint a template, called like the shipped one that it extends; Slurm stands for all."""
@@ -135,7 +170,7 @@ class Session:
         # Jobs in the background keep the file open, unlike a pipe this keeps nobody waiting.
         with output.open("wb") as file:
             done = subprocess.run(
-                ["bash", *options, "-c", f"trap 'env -0 >{after}' EXIT\n{script}"],
+                self.enter(["bash", *options, "-c", f"trap 'env -0 >{after}' EXIT\n{script}"]),
                 cwd=self.folder,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
@@ -154,7 +189,7 @@ class Session:
         found |= {path.parent for path in self.folder.glob("**/job.json")}
         for directory in found:
             subprocess.run(
-                [tool("hpcorch"), "stop", "--grace", "1", str(directory)],
+                self.enter([tool("hpcorch"), "stop", "--grace", "1", str(directory)]),
                 env={**os.environ, **self.env},
                 capture_output=True,
                 timeout=DEADLINE,
