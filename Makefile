@@ -32,7 +32,7 @@ cluster: prepare $(FOR_TESTS) ## bring up a Slurm cluster of four nodes on this 
 docs: $(FOR_TESTS) ## build the documentation into build/docs; a broken link or a page in no menu is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-docs-check: prepare docs $(FOR_BROWSER) ## open every page of the documentation in Chromium (installed if root, else needed)
+docs-check: prepare docs $(FOR_BROWSER) ## try the documentation in headless Chromium, which must be there (root gets it installed)
 	bash tests/prepare.sh chromium:chromium
 	$(BIN)/pytest tests/docs/browser.py
 

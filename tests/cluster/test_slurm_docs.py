@@ -12,7 +12,7 @@ from tests.testbed import commands
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import LOGIN
 
-pytestmark = [pytest.mark.cluster, pytest.mark.redis]
+pytestmark = [pytest.mark.cluster, pytest.mark.redis, pytest.mark.timeout(300)]
 
 ON_SLURM = [page for page in PAGES if any(block.note == "on Slurm" for block in blocks(page))]
 

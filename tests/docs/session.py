@@ -34,7 +34,7 @@ GIVEN = Path(__file__).parent / "given"
 # For one block; the machine may be busy.
 DEADLINE = 100
 # A reader looks again when there is nothing to be seen yet.
-PATIENCE = 30
+PATIENCE = 60
 _LOOKS = ("tail ", "hpcorch logs ", "hpcorch status ")
 # What a driver tells of its steps; pages show what their code prints.
 _LOG_LINE = re.compile(r"^\d\d:\d\d:\d\d \S+ \S+\[\d+\] (?:INFO|WARNING) .*\n", re.MULTILINE)

@@ -13,7 +13,7 @@ from tests.docs.blocks import LANGUAGES, NOTES, PAGES, blocks
 from tests.docs.masks import agrees, masked
 from tests.docs.session import Session, reader
 
-pytestmark = pytest.mark.redis
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(300)]
 
 PARTS = [pytest.param(page, id=page.stem) for page in PAGES if blocks(page)]
 

@@ -91,9 +91,14 @@ def test_every_public_name_is_in_the_reference(pages: dict[str, Page]) -> None:
     import hpcorch
     import hpcorch.ml
 
-    described = {anchor.rpartition(".")[2] for anchor in pages["api.html"].anchors}
+    anchors = pages["api.html"].anchors
+    described = {anchor.rpartition(".")[2] for anchor in anchors}
     levels = {"LLQuiet", "LLInfo", "LLDebug", "LLDeveloper"}
     assert {*hpcorch.__all__, *hpcorch.ml.__all__} - levels <= described
+    for kind in (hpcorch.Client, hpcorch.Experiment, hpcorch.Model, hpcorch.RunSettings):
+        for name in dir(kind):
+            where = f"{kind.__module__}.{kind.__name__}.{name}"
+            assert name.startswith("_") or where in anchors, where
 
 
 def test_a_page_in_no_menu_and_a_broken_link_are_errors(tmp_path: Path) -> None:
