@@ -1,13 +1,16 @@
-"""docs/failures.md knows every error, and quotes what is really said."""
+"""The pages leave out no error, site key or verb, and quote what is really said."""
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
 
 from hpcorch import errors
+from hpcorch.cli.main import VERBS
 from hpcorch.client import errors as client_errors
+from hpcorch.sites import Site
 from tests.helpers import ROOT
 
 _PAGE = (ROOT / "docs/failures.md").read_text(encoding="utf-8")
@@ -34,6 +37,18 @@ def test_every_error_has_a_row() -> None:
         for name, kind in inspect.getmembers(module, inspect.isclass):
             if issubclass(kind, errors.HpcorchError):
                 assert f"`{name}`" in _PAGE, name
+
+
+def test_every_site_key_has_a_row() -> None:
+    page = (ROOT / "docs/start-site.md").read_text(encoding="utf-8")
+    for key in {item.name for item in dataclasses.fields(Site)} - {"origins"}:
+        assert f"| `{key}` |" in page, key
+
+
+def test_every_verb_has_a_row() -> None:
+    page = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    for verb in VERBS:
+        assert f"| [`{verb}`](" in page, verb
 
 
 def test_what_is_quoted_is_what_is_said() -> None:
