@@ -9,12 +9,13 @@ SHELL_FILES := .ci/run tests/prepare.sh $(wildcard templates/*/*.sh templates/lo
 CREATED := $(VENV)/.created
 FOR_USE := $(VENV)/.installed-for-use
 FOR_TESTS := $(VENV)/.installed-for-tests
+FOR_BROWSER := $(VENV)/.installed-for-browser
 
 .NOTPARALLEL:
-.PHONY: help demo test bench asan cluster lint golden clean prepare
+.PHONY: help demo test bench asan cluster docs docs-check lint golden clean prepare
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(FOR_USE) ## set up .venv and run the example on this machine
 	$(BIN)/hpcorch demo
@@ -34,6 +35,13 @@ asan: $(FOR_TESTS) ## run the server module's tests with the sanitizers of gcc
 
 cluster: prepare $(FOR_TESTS) ## bring up a Slurm cluster of four nodes on this machine to play with
 	$(BIN)/python -m tests.testbed up
+
+docs: $(FOR_TESTS) ## build the documentation into build/docs; a broken link or a page in no menu is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-check: prepare docs $(FOR_BROWSER) ## try the documentation in headless Chromium, which must be there (root gets it installed)
+	bash tests/prepare.sh chromium:chromium
+	$(BIN)/pytest tests/docs/browser.py
 
 # SC2034: a library's variables are used by the script that includes it.
 lint: $(FOR_TESTS) ## ruff, mypy, import-linter, shellcheck and the C compiler's warnings
@@ -60,8 +68,12 @@ $(FOR_USE): $(CREATED) setup.cfg pyproject.toml
 	@touch $@
 
 $(FOR_TESTS): $(CREATED) setup.cfg pyproject.toml
-	$(BIN)/pip install -q -e '.[test]'
+	$(BIN)/pip install -q -e '.[test,docs]'
 	@touch $@ $(FOR_USE)
+
+$(FOR_BROWSER): $(FOR_TESTS)
+	$(BIN)/pip install -q -e '.[browser]'
+	@touch $@
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \

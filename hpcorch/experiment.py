@@ -42,8 +42,8 @@ class Experiment:
     """A named set of databases and programs that run together.
 
     `exp_path` (default: a directory `name` where you are) holds one run directory per entity.
-    `launcher` is auto or local; `site` is a site profile file that wins over the machine's own.
-    Raises InputError, InputTypeError or SiteError.
+    `launcher` is auto, local, slurm or pbs; `site` is a site profile file that wins over the
+    machine's own. Raises InputError, InputTypeError or SiteError.
     """
 
     def __init__(
