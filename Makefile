@@ -11,7 +11,7 @@ FOR_USE := $(VENV)/.installed-for-use
 FOR_TESTS := $(VENV)/.installed-for-tests
 
 .NOTPARALLEL:
-.PHONY: help demo test bench cluster lint golden clean prepare
+.PHONY: help demo test bench soak cluster lint golden clean prepare
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -24,6 +24,9 @@ test: prepare lint ## set up what tests need, then run every check and every tes
 
 bench: prepare $(FOR_TESTS) ## measure speed; prints ratios
 	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python -m tests.bench.$$(basename $$script .py); done
+
+soak: prepare $(FOR_TESTS) ## repeat for hours what tests do once: races, mostly
+	$(BIN)/pytest -v tests/soak
 
 cluster: prepare $(FOR_TESTS) ## bring up a Slurm cluster of four nodes on this machine to play with
 	$(BIN)/python -m tests.testbed up

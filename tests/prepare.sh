@@ -6,6 +6,9 @@ set -euo pipefail
 # program:package
 needed=(
     redis-server:redis-server
+    redis-cli:redis-tools
+    mpirun.openmpi:openmpi-bin
+    mpiexec.hydra:mpich
     openssl:openssl
     numactl:numactl
     setsid:util-linux

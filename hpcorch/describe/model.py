@@ -15,6 +15,8 @@ from hpcorch.errors import InputError, InputTypeError
 LONGEST_SOCKET_PATH = 107
 # TLS protects a network; a colocated server has none.
 COLOCATED_SECURITY = ("password", "smartredis", "open")
+# One server on each node, or one in each NUMA domain of it.
+COLOCATED_PER = ("node", "numa")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Colocation:
     unix_socket: str = ""
     socket_permissions: int = 0o700
     settings: Mapping[str, str] = field(default_factory=dict)
+    per: str = "node"
 
 
 class Model:
@@ -82,6 +85,7 @@ class Model:
         limit_app_cpus: bool = True,
         maxmemory: str | None = None,
         security: str = "password",
+        per: str = "node",
     ) -> None:
         """Put a database on each of the model's nodes, reached over TCP.
 
@@ -89,6 +93,8 @@ class Model:
         among those the job may use; None takes the first `db_cpus`, [] pins nothing.
         `limit_app_cpus` keeps the program off the database's CPUs. `debug` keeps a verbose server
         log; `security` is password, smartredis (for programs that cannot authenticate) or open.
+        `per` is node, or numa for one database in each NUMA domain: a process gets the one of its
+        own domain, and stays in that domain; CPU numbers then count inside each domain.
         Raises InputError or InputTypeError that names the field.
         """
         self._colocate(
@@ -103,6 +109,7 @@ class Model:
                 port=check.integer("port", port, 1024, 65535),
                 interfaces=_interface_names(ifname),
                 settings=_server_settings(maxmemory),
+                per=check.choice("per", per, COLOCATED_PER),
             )
         )
 
@@ -119,6 +126,7 @@ class Model:
         port: int = 6379,
         maxmemory: str | None = None,
         security: str = "password",
+        per: str = "node",
     ) -> None:
         """Put a database on each of the model's nodes, reached over a Unix socket.
 
@@ -141,6 +149,7 @@ class Model:
                 unix_socket=_socket_path(unix_socket),
                 socket_permissions=permissions,
                 settings=_server_settings(maxmemory),
+                per=check.choice("per", per, COLOCATED_PER),
             )
         )
 

@@ -117,7 +117,10 @@ class DatabaseUse:
 
 @dataclass(frozen=True)
 class ColocationPlan:
-    """A server on the program's own node; `cpus` count inside those the task may use."""
+    """A server on each of the program's nodes, or (`per` is "numa") one in each NUMA domain.
+
+    `cpus` count inside those that the job may use there.
+    """
 
     transport: str
     suffix: str
@@ -127,11 +130,15 @@ class ColocationPlan:
     socket_mode: str
     cpus: tuple[int, ...]
     limit_app: bool
+    per: str = "node"
 
 
 @dataclass(frozen=True)
 class ModelJob:
-    """A user's program: `program` is its whole argv, `program_env` its NAME=value words."""
+    """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
+
+    The first `launcher_words` of `program` are the command that launches its processes.
+    """
 
     name: str
     run_dir: str
@@ -148,6 +155,7 @@ class ModelJob:
     server: ServerPlan | None = None
     warnings: tuple[str, ...] = ()
     gang: bool = False
+    launcher_words: int = 0
     kind: str = "model"
 
 

@@ -33,14 +33,12 @@ def plan_model(
     server = None
     if request is not None and machine is not None:
         _check_suffix(model, request, databases)
-        if resources.nodes > 1 or (launcher and target.scheduler.name == "slurm-steps"):
-            _refuse_many(model)
         server = server_plan(
             machine,
             target.site,
             security=request.security,
             settings=request.settings,
-            threads=min(request.db_cpus, max(len(request.cpus), 1)),
+            threads=min(request.db_cpus, len(request.cpus) or request.db_cpus),
             debug=request.debug,
         )
     return ModelJob(
@@ -57,6 +55,7 @@ def plan_model(
         databases=tuple(databases),
         colocation=None if request is None else _colocation_plan(request),
         server=server,
+        launcher_words=len(launcher),
         # One process is a step of its own; many are started by srun from a script that runs here.
         gang=target.scheduler.is_remote and not target.scheduler.is_batch and not launcher,
     )
@@ -76,13 +75,6 @@ def _resources(model: Model, target: Target) -> Resources:
         account=batch.account,
         hosts=batch.hosts,
         extra=tuple(batch.args.items()),
-    )
-
-
-def _refuse_many(model: Model) -> None:
-    raise InputError(
-        f"tasks of {model.name} is {model.run_settings.task_count()}: beside a colocated database "
-        "this version starts processes of 1 node, and 1 process in a Slurm allocation"
     )
 
 
@@ -107,4 +99,5 @@ def _colocation_plan(request: Colocation) -> ColocationPlan:
         socket_mode=f"{request.socket_permissions:o}",
         cpus=request.cpus,
         limit_app=request.limit_app_cpus,
+        per=request.per,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -101,10 +100,11 @@ def test_programs_run_as_steps_of_an_allocation_beside_a_database(lab):
     assert ids == [f"{job[1]}.{step}" for step in (0, 1, 2)]
 
 
-@pytest.mark.skipif(shutil.which("mpirun") is not None, reason="mpirun is installed here")
 def test_a_missing_mpirun_is_named(lab):
     code = """
-    settings = exp.create_run_settings("hostname", run_command="mpirun")
+    settings = exp.create_run_settings(
+        "hostname", run_command="mpirun", env_vars={"PATH": "/nowhere"}
+    )
     settings.set_tasks(2)
     model = exp.create_model("mpi", settings)
     try:

@@ -2,7 +2,7 @@
 # database orchestrator, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: ec80db66cf051d4281261ae894dc691b69b2c03c3ac6f9bbf1764b492796f0a9
+# sha256 of what follows: 97e9da1c40ed6fbdc76ab89349ee85dbcc431002c70c5f4c7429c6bc34de66dd
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -470,7 +470,7 @@ hpcorch_write_conf() {
 
 # hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 81a4226863fd5679d6fdb6909bb4f4940540b27a5a3e26b65eddb300d821c490
+# sha256 of what follows: 7d7e6179b8f81f57d21ed92dc37c5645082a18314e6576f4bbfd534a63722c51
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -470,7 +470,7 @@ hpcorch_write_conf() {
 
 # hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \

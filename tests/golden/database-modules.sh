@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 19878c12bf623542f869947ba6fe2b44a83f5bb9118b04f88b6ccdd505a8f0ad
+# sha256 of what follows: e39cf944b68134edbf5f27d5b3794c80ed5f6080f6ede2bb4387bba0e2a117d2
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -470,7 +470,7 @@ hpcorch_write_conf() {
 
 # hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: b819a338bb18e2aa72f7f9b3925b92616d623b1946150d02540d407e2f29fafe
+# sha256 of what follows: c6e291614f27b81e74dbd03efef8f6df590533a6137b2edc263db334be23c80a
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -274,8 +274,10 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    "${HPCORCH_COMMAND[@]}" 8>&- 9>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
@@ -285,6 +287,10 @@ hpcorch_run_program() {
     if ((HPCORCH_CODE == 127)); then
       HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
     fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
+    fi
   fi
 }
 
@@ -293,7 +299,6 @@ HPCORCH_PROGRAM=(/opt/app/program '' 'two words' 'it'"'"'s' '"quoted"' '$(id) `i
 b' 'ü目')
 HPCORCH_PROGRAM_ENV=('A B-c=x
 y' N=1.5 E=)
-HPCORCH_PIN_APP=()
 
 HPCORCH_CODE=0
 hpcorch_begin

@@ -8,7 +8,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: f56da35f943aef1ac4b4be12acc4da44c2dfb76bbb44d19153149a63591e0707
+# sha256 of what follows: f2faba0b03cec092249ad6b65c7c241a0e44767e683cbe584bbb0187e44deee4
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -423,7 +423,7 @@ hpcorch_write_conf() {
 
 # hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \

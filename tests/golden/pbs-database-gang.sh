@@ -8,7 +8,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: c5dd2d08dac940f42a79b7ca88dd435fed6a00757a6f857294bdf9b6759acb56
+# sha256 of what follows: a8ae1f7e7e057ee8d58d7dec3035faf13d03e9ca1182e600d81a21adbd9e294b
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -525,7 +525,7 @@ hpcorch_write_conf() {
 
 # hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \

@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: de9ee34e95e222ef5a2dc269a3e5f705308557c51435c2dbc5fa1a21f89aa5a4
+# sha256 of what follows: d9ea62eb8fd29cc22012710ea8b1086ef38f85ea982ffec7e8eb623e40a41539
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -227,8 +227,10 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    "${HPCORCH_COMMAND[@]}" 8>&- 9>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
@@ -238,13 +240,16 @@ hpcorch_run_program() {
     if ((HPCORCH_CODE == 127)); then
       HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
     fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
+    fi
   fi
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
 HPCORCH_PROGRAM=(mpiexec -n 8 --bind-to core /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
-HPCORCH_PIN_APP=()
 
 HPCORCH_CODE=0
 hpcorch_begin

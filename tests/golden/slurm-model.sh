@@ -7,7 +7,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 88d1e6c1795c032557569287e70e4b0e766ef828843ea3991e26cd8851d5f066
+# sha256 of what follows: 652e395da40ce5b08e20b7ed8a51429f18aee9c1666947c07da6cd3489b4e8af
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -218,8 +218,10 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    "${HPCORCH_COMMAND[@]}" 8>&- 9>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
@@ -229,13 +231,16 @@ hpcorch_run_program() {
     if ((HPCORCH_CODE == 127)); then
       HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
     fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
+    fi
   fi
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
 HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --cpus-per-task=2 --mpi=pmix /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
-HPCORCH_PIN_APP=()
 
 HPCORCH_CODE=0
 hpcorch_begin

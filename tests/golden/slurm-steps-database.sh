@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: b1de2e144884c8738fbe9c14fa0784d039bab888ab1f645ff47d49321676022d
+# sha256 of what follows: 268e5255c66b31af6ab217cceebd7b8566e877a39c1db7af6a30311c9f28c86e
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -451,7 +451,7 @@ hpcorch_write_conf() {
 
 # hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \

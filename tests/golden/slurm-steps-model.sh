@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 6f3c95d227b06e314388dd5987bc01eb21b4487d7eb52001bfee973f5bd9018b
+# sha256 of what follows: 8e82cda2bcff4872aa082f3a2e86e9a0dd2a854a863a7e84783522bb8f12c1d8
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -274,8 +274,10 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    "${HPCORCH_COMMAND[@]}" 8>&- 9>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
@@ -285,13 +287,16 @@ hpcorch_run_program() {
     if ((HPCORCH_CODE == 127)); then
       HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
     fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
+    fi
   fi
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
 HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --cpus-per-task=2 --mpi=pmix bash -c 'if [[ $SLURM_PROCID == 0 ]]; then echo "$SLURM_JOB_ID.$SLURM_STEP_ID" >"$HPCORCH_STEP_FILE"; fi; exec "$@"' hpcorch /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
-HPCORCH_PIN_APP=()
 
 HPCORCH_CODE=0
 hpcorch_begin

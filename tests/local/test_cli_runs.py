@@ -23,8 +23,8 @@ pytestmark = pytest.mark.redis
 
 # All that a script may need besides the server; there is no Python among it.
 TOOLS = (
-    *("bash", "cat", "env", "grep", "ip", "kill", "ln", "mkdir", "mktemp", "mv", "od", "openssl"),
-    *("rm", "setsid", "sleep", "sort", "tail", "taskset", "tr", "uname"),
+    *("bash", "cat", "env", "flock", "grep", "ip", "kill", "ln", "mkdir", "mktemp", "mv", "od"),
+    *("openssl", "rm", "setsid", "sleep", "sort", "tail", "taskset", "tr", "uname"),
 )
 # Starts a database and a long program, and waits for the program.
 DRIVER = """
@@ -131,6 +131,15 @@ def test_a_database_by_hand_without_python_is_seen_and_stopped(shards, tmp_path,
     assert hpcorch("stop", where) == "nothing to stop: db is Cancelled, exit code 0\n"
     assert not any(is_open(address) for address in found["addresses"])
     assert processes(where) == {}
+
+
+def test_a_program_with_a_database_beside_it_runs_by_hand_without_python(tmp_path, bare_path):
+    words = ("--colocate", "uds", "--db-cpus", 1, "-o", "app.sh", "--", "bash", "-c", "echo $SSDB")
+    hpcorch("render", "model", "app", *words, cwd=tmp_path)
+    environ = {"PATH": bare_path, "TMPDIR": os.environ["TMPDIR"]}
+    subprocess.run(["bash", "app.sh"], cwd=tmp_path, env=environ, check=True, timeout=60)
+    assert hpcorch("logs", tmp_path / "app").startswith("unix:///")
+    assert "eady to accept" in hpcorch("logs", tmp_path / "app", "--server")
 
 
 def test_a_killed_driver_leaves_runs_that_another_shell_sees_and_stops(tmp_path, exp_dir):

@@ -1,0 +1,182 @@
+"""Programs of many processes on this machine, with a database beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hpcorch import TaskState
+from tests.helpers import free_port, output, until
+from tests.local.ranks import (
+    MEET_AND_TELL,
+    colocate,
+    one_server,
+    ranks_model,
+    use_launchers,
+    use_simple_mpirun,
+)
+
+pytestmark = pytest.mark.redis
+
+UGLY = ["", " ", "a b", "'", '"', "$(id)", "`id`", "\\", "new\nline", "*", "-n", ":", "ü目", "--"]
+
+
+@pytest.fixture
+def launchers(tmp_path, monkeypatch, node_dir):
+    use_launchers(tmp_path / "launchers", monkeypatch)
+
+
+@pytest.fixture
+def simple_mpirun(tmp_path, monkeypatch, node_dir):
+    use_simple_mpirun(tmp_path / "launchers", monkeypatch)
+
+
+@pytest.mark.parametrize(("launcher", "transport"), [("mpirun", "tcp"), ("mpiexec", "uds")])
+def test_64_processes_find_one_server(exp, node_dir, launchers, launcher, transport):
+    model = ranks_model(exp, "race", launcher, 64, MEET_AND_TELL, ["64"])
+    colocate(model, transport, free_port())
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
+    assert one_server(output(exp, model), 64)
+    assert list(node_dir.glob("hpcorch.*")) == []
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
+def test_arguments_and_variables_reach_every_process_as_they_are(exp, launchers, launcher):
+    code = 'printf "<%s>" "$@" "$UGLY" | od -An -v -tx1 | tr -d " \\n"; echo'
+    model = ranks_model(exp, "echo", launcher, 2, code, UGLY)
+    model.run_settings.update_env({"UGLY": "\n".join(UGLY)})
+    colocate(model, "uds")
+    exp.start(model)
+    expected = "".join(f"<{word}>" for word in [*UGLY, "\n".join(UGLY)]).encode().hex()
+    assert output(exp, model).split() == [expected] * 2
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
+def test_the_exit_code_of_one_process_is_the_program_s(exp, node_dir, launchers, launcher):
+    code = '(($(ask INCR turn) == 2)) && exit 7; meet 1 never; sleep "$1"'
+    model = ranks_model(exp, "bad", launcher, 2, code, ["0"])
+    colocate(model, "tcp", free_port())
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.FAILED]
+    assert "exit code 7" in exp._snapshots()[0].reason
+    until(lambda: list(node_dir.glob("hpcorch.*")) == [], "the end of the server")
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
+def test_a_stopped_program_is_asked_once_and_may_use_its_database_to_the_end(
+    exp, node_dir, launchers, launcher
+):
+    code = """
+trap 'ask INCR asked >/dev/null; kill "$!"' TERM
+sleep 600 &
+meet 2 start && touch "$1.$$"
+wait
+sleep 0.3
+meet 2 end && echo "asked $(ask GET asked)"
+"""
+    mark = node_dir / "mark"
+    model = ranks_model(exp, "long", launcher, 2, code, [str(mark)])
+    colocate(model, "uds")
+    exp.start(model, block=False)
+    until(lambda: len(list(node_dir.glob("mark.*"))) == 2, "the start of both processes")
+    exp.stop(model)
+    assert output(exp, model).splitlines() == ["asked 2", "asked 2"]
+    assert exp.get_status(model) == [TaskState.CANCELLED]
+    assert list(node_dir.glob("hpcorch.*")) == []
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
+def test_a_program_that_is_stopped_while_it_starts_leaves_nothing(
+    exp, node_dir, launchers, launcher
+):
+    for turn in range(3):
+        model = ranks_model(exp, f"early{turn}", launcher, 2, "sleep 600")
+        colocate(model, "uds")
+        exp.start(model, block=False)
+        until(lambda: list(node_dir.glob("hpcorch.*/ranks/*")), "the start of a process")
+        exp.stop(model)
+        assert list(node_dir.glob("hpcorch.*")) == []
+
+
+def test_a_process_that_comes_late_finds_what_an_early_one_has_left(
+    exp, node_dir, simple_mpirun, monkeypatch
+):
+    monkeypatch.setenv("DELAYS", "0 1")
+    code = 'ask APPEND log "$OMPI_COMM_WORLD_LOCAL_RANK" >/dev/null; ask GET log'
+    model = ranks_model(exp, "late", "mpirun", 2, code)
+    model.run_settings.run_args.clear()
+    colocate(model, "uds")
+    exp.start(model)
+    assert output(exp, model).split() == ["0", "01"]
+    assert list(node_dir.glob("hpcorch.*")) == []
+
+
+@pytest.mark.parametrize("victim", ["$PPID", "$$", "$PPID $$"])
+def test_killed_processes_take_no_server_from_the_others(exp, node_dir, simple_mpirun, victim):
+    """The first two of four processes are killed: the wrapper, the program, or both."""
+    code = f"""
+meet 4 start
+if ((OMPI_COMM_WORLD_LOCAL_RANK < 2)); then kill -KILL {victim}; exit 0; fi
+for turn in 1 2 3 4 5; do ask INCR alive >/dev/null || echo lost; sleep 0.05; done
+meet 2 end && ask GET alive
+"""
+    model = ranks_model(exp, "killed", "mpirun", 4, code)
+    model.run_settings.run_args.clear()
+    colocate(model, "uds")
+    exp.start(model)
+    assert output(exp, model).split() == ["10", "10"]
+    assert exp.get_status(model) == [TaskState.FAILED]
+    assert "137" in exp._snapshots()[0].reason
+    assert list(node_dir.glob("hpcorch.*")) == []
+
+
+def test_a_server_ends_when_all_its_processes_are_killed(exp, node_dir, simple_mpirun):
+    model = ranks_model(exp, "gone", "mpirun", 3, "meet 3 start; kill -KILL $PPID $$")
+    model.run_settings.run_args.clear()
+    colocate(model, "tcp", free_port())
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.FAILED]
+    assert list(node_dir.glob("hpcorch.*")) == []
+
+
+@pytest.mark.parametrize("transport", ["tcp", "uds"])
+def test_two_programs_at_once_do_not_meet(exp, node_dir, launchers, transport):
+    code = (
+        'meet 2 start; echo "$SSDB $(ask GET came-start)"; until [[ -e $1 ]]; do sleep 0.05; done'
+    )
+    gate, port = node_dir / "gate", free_port()
+    models = [
+        ranks_model(exp, name, launcher, 2, code, [str(gate)])
+        for name, launcher in (("one", "mpirun"), ("two", "mpiexec"))
+    ]
+    for model in models:
+        colocate(model, transport, port)
+    exp.start(*models, block=False)
+    until(
+        lambda: all(len(output(exp, model).split()) == 4 for model in models),
+        "the meeting of both programs' processes",
+    )
+    gate.touch()
+    exp.poll()
+    said = [set(output(exp, model).splitlines()) for model in models]
+    assert [len(lines) for lines in said] == [1, 1]
+    assert said[0] != said[1]
+    assert all(line.endswith(" 2") for lines in said for line in lines)
+
+
+def test_what_a_killed_job_left_is_removed_by_the_next_one(exp, node_dir):
+    model = ranks_model(exp, "next", "mpirun", 1, "true")
+    model.run_settings.run_command = "none"
+    model.run_settings.run_args.clear()
+    colocate(model, "uds")
+    name = f"hpcorch.0123456789ab.{Path('/proc/sys/kernel/hostname').read_text().split('.')[0]}"
+    dead, strange = node_dir / name.strip(), node_dir / "hpcorch.other"
+    for folder in (dead, strange):
+        folder.mkdir()
+        (folder / "alive").touch()
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
+    assert not dead.exists()
+    assert strange.exists()
