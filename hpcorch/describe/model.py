@@ -134,7 +134,6 @@ class Model:
         node. `ifname` makes the server listen on TCP `port` of these interfaces too. The other
         arguments are those of colocate_db_tcp.
         """
-        permissions = check.integer("socket_permissions", socket_permissions, 0, 0o777)
         self._colocate(
             Colocation(
                 transport="uds",
@@ -147,7 +146,7 @@ class Model:
                 port=check.integer("port", port, 1024, 65535),
                 interfaces=() if ifname is None else _interface_names(ifname),
                 unix_socket=_socket_path(unix_socket),
-                socket_permissions=permissions,
+                socket_permissions=_permissions(socket_permissions),
                 settings=_server_settings(maxmemory),
                 per=check.choice("per", per, COLOCATED_PER),
             )
@@ -170,6 +169,15 @@ def _pinning(db_cpus: int, custom_pinning: object) -> tuple[int, ...]:
     if custom_pinning is None:
         return tuple(range(db_cpus))
     return cpus.normalise(custom_pinning)
+
+
+def _permissions(value: object) -> int:
+    """Whoever writes 700 means 0o700, so the refusal says how permissions are written."""
+    if isinstance(value, int) and not 0 < value <= 0o777:
+        raise InputError(
+            f"socket_permissions is {value!r}: it must be from 0o1 to 0o777, as in 0o700 (octal)"
+        )
+    return check.integer("socket_permissions", value, 1, 0o777)
 
 
 def _identifier(value: str) -> str:

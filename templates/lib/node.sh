@@ -2,9 +2,11 @@
 # What a process of a job step must know of its node: its name, its neighbours, the job's CPUs.
 # Reads: HPCORCH_LAUNCHER HPCORCH_RANKS_PER_NODE HPCORCH_TOPOLOGY HPCORCH_PER
 
-# hpcorch_node_name: the name of this node without its domain, in HPCORCH_NODE.
+# hpcorch_node_name: the name of this node without its domain, in HPCORCH_NODE. MPI's launchers carry
+# Slurm's variables of one node to all others, srun sets them anew.
 hpcorch_node_name() {
-  HPCORCH_NODE=${SLURMD_NODENAME:-$(uname -n)}
+  HPCORCH_NODE=$(uname -n)
+  if [[ $HPCORCH_LAUNCHER == srun ]]; then HPCORCH_NODE=${SLURMD_NODENAME:-$HPCORCH_NODE}; fi
   HPCORCH_NODE=${HPCORCH_NODE%%.*}
 }
 

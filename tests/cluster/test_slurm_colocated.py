@@ -11,7 +11,7 @@ import pytest
 
 from tests.cluster.scenarios import Lab, table
 from tests.helpers import until
-from tests.local.ranks import ASK
+from tests.local.ranks import ASK, launcher_environment
 from tests.testbed.cluster import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.redis]
@@ -83,3 +83,15 @@ def test_the_exit_code_of_one_process_on_another_node_is_the_job_s(lab, node_dir
     row = table(found["summary"])["six"]
     assert (row["Status"], row["Returncode"]) == ("Failed", "7")
     assert list(node_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
+def test_mpi_s_own_launchers_start_processes_on_all_nodes(lab, node_dir, launcher):
+    """They pass on few variables to other nodes, or none."""
+    use = "settings.run_command = sys.argv[2]\nsettings.set_nodes"
+    code = SIX.replace("settings.set_nodes", use, 1) + "exp.start(model)\ntell(out=output(model))"
+    folder = lab.path / "launchers"
+    env = {"TMPDIR": str(node_dir), **launcher_environment(folder)}
+    found = lab.driver(code, ASK + MEET_AND_TELL, launcher, env=env)
+    assert one_server_a_node(found["out"]), found["out"]
+    assert list(node_dir.glob("hpcorch.*")) == []

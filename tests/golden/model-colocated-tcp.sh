@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 3f179430f3f76fe0ae9e696c61ede4e1ad57317b206acfb0498d0aab6f65c5f2
+# sha256 of what follows: 943d369015a850c18ffdccaa9b45a90e744d709d90019b3c8f0eb886680a0cbd
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -619,9 +619,11 @@ hpcorch_pin_server() {
 # What a process of a job step must know of its node: its name, its neighbours, the job's CPUs.
 # Reads: HPCORCH_LAUNCHER HPCORCH_RANKS_PER_NODE HPCORCH_TOPOLOGY HPCORCH_PER
 
-# hpcorch_node_name: the name of this node without its domain, in HPCORCH_NODE.
+# hpcorch_node_name: the name of this node without its domain, in HPCORCH_NODE. MPI's launchers carry
+# Slurm's variables of one node to all others, srun sets them anew.
 hpcorch_node_name() {
-  HPCORCH_NODE=${SLURMD_NODENAME:-$(uname -n)}
+  HPCORCH_NODE=$(uname -n)
+  if [[ $HPCORCH_LAUNCHER == srun ]]; then HPCORCH_NODE=${SLURMD_NODENAME:-$HPCORCH_NODE}; fi
   HPCORCH_NODE=${HPCORCH_NODE%%.*}
 }
 

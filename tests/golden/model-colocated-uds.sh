@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: ab4c296e9221a71ae33879e3eb493398dbd147bca53db1c05342c14d90f1e77a
+# sha256 of what follows: f07c438d34bbb2141088cfbcd3a5b3ca12e33e462f15236b5e15c7189a260600
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -619,9 +619,11 @@ hpcorch_pin_server() {
 # What a process of a job step must know of its node: its name, its neighbours, the job's CPUs.
 # Reads: HPCORCH_LAUNCHER HPCORCH_RANKS_PER_NODE HPCORCH_TOPOLOGY HPCORCH_PER
 
-# hpcorch_node_name: the name of this node without its domain, in HPCORCH_NODE.
+# hpcorch_node_name: the name of this node without its domain, in HPCORCH_NODE. MPI's launchers carry
+# Slurm's variables of one node to all others, srun sets them anew.
 hpcorch_node_name() {
-  HPCORCH_NODE=${SLURMD_NODENAME:-$(uname -n)}
+  HPCORCH_NODE=$(uname -n)
+  if [[ $HPCORCH_LAUNCHER == srun ]]; then HPCORCH_NODE=${SLURMD_NODENAME:-$HPCORCH_NODE}; fi
   HPCORCH_NODE=${HPCORCH_NODE%%.*}
 }
 

@@ -13,8 +13,8 @@ from tests.helpers import tool
 
 # The program behind each launch command; both are called mpiexec and mpirun on some machines.
 LAUNCHERS = {"mpirun": "mpirun.openmpi", "mpiexec": "mpiexec.hydra"}
-# Options that let more processes start than there are CPUs.
-CROWDED: dict[str, dict[str, str | None]] = {"mpirun": {"oversubscribe": None}, "mpiexec": {}}
+# What lets Open MPI start more processes than there are CPUs.
+CROWDED: dict[str, str | None] = {"oversubscribe": None}
 
 # Functions for programs: ask the server beside them, and meet the other processes there.
 ASK = """
@@ -42,6 +42,17 @@ echo "$SSDB $(server_info run_id) $(ask GET came-start)"
 meet "$1" end || exit 9
 """
 
+# Prints the CPUs of this process and of the server's threads, as JSON.
+TELL_CPUS = """
+cpus() { sed -n 's/^Cpus_allowed_list:\\t//p' "$@" | sort -u | paste -sd ' '; }
+meet "$1" start
+server=$(server_info process_id)
+printf '{"me":"%s","server":"%s","threads":%d,"pid":%d,"address":"%s","omp":"%s"}\\n' \\
+  "$(cpus /proc/self/status)" "$(cpus /proc/"$server"/task/*/status)" \\
+  "$(ask CONFIG GET io-threads | tail -n 1)" "$server" "$SSDB" "${OMP_NUM_THREADS-unset}"
+meet "$1" end
+"""
+
 
 def one_server(said: str, count: int) -> bool:
     """Whether `count` processes said the same of their server, and all of them have met there."""
@@ -49,16 +60,24 @@ def one_server(said: str, count: int) -> bool:
     return len(lines) == count and len(set(lines)) == 1 and lines[0].endswith(f" {count}")
 
 
-def use_launchers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put Open MPI's mpirun and MPICH's mpiexec first on PATH, whichever else is installed."""
+def launcher_environment(folder: Path) -> dict[str, str]:
+    """Put Open MPI's mpirun and MPICH's mpiexec into a folder; what makes programs find these."""
     folder.mkdir()
     for name, program in LAUNCHERS.items():
         script = folder / name
         script.write_text(f'#!/bin/sh\nexec {tool(program)} "$@"\n')
         script.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT", "1")
-    monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+    return {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    }
+
+
+def use_launchers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put these first on PATH, whichever else is installed."""
+    for name, value in launcher_environment(folder).items():
+        monkeypatch.setenv(name, value)
 
 
 def use_simple_mpirun(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,9 +107,15 @@ exit "$code"
 def ranks_model(
     exp: Experiment, name: str, launcher: str, count: int, code: str, args: Sequence[str] = ()
 ) -> Model:
-    """Describe a program of `count` processes that run bash code; `ask` and `meet` are there."""
+    """Describe a program of `count` processes that run bash code; `ask` and `meet` are there.
+
+    `launcher` is mpirun, mpiexec, none, or simple, the mpirun of use_simple_mpirun.
+    """
     settings = exp.create_run_settings(
-        "/bin/bash", ["-c", ASK + code, "_", *args], launcher, CROWDED[launcher]
+        "/bin/bash",
+        ["-c", ASK + code, "_", *args],
+        "mpirun" if launcher == "simple" else launcher,
+        CROWDED if launcher == "mpirun" else {},
     )
     settings.set_tasks(count)
     return exp.create_model(name, settings)

@@ -66,23 +66,27 @@ def test_the_exit_code_of_one_process_is_the_program_s(exp, node_dir, launchers,
 
 @pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
 def test_a_stopped_program_is_asked_once_and_may_use_its_database_to_the_end(
-    exp, node_dir, launchers, launcher
+    exp, node_dir, launchers, monkeypatch, launcher
 ):
+    """Open MPI always waits this long, in seconds, before it kills what it has asked to end."""
+    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "2")
     code = """
-trap 'ask INCR asked >/dev/null; kill "$!"' TERM
+asked() { ask INCR asked >>"$1"; ((++times)); }
+trap 'asked "$1/asked.$$"' TERM
 sleep 600 &
-meet 2 start && touch "$1.$$"
+touch "$1/up.$$"
 wait
-sleep 0.3
-meet 2 end && echo "asked $(ask GET asked)"
+kill %1
+until (($(ask GET asked) == 2)); do sleep 0.05; done
+echo "$times" >"$1/times.$$"
 """
-    mark = node_dir / "mark"
-    model = ranks_model(exp, "long", launcher, 2, code, [str(mark)])
+    model = ranks_model(exp, "long", launcher, 2, code, [str(node_dir)])
     colocate(model, "uds")
     exp.start(model, block=False)
-    until(lambda: len(list(node_dir.glob("mark.*"))) == 2, "the start of both processes")
+    until(lambda: len(list(node_dir.glob("up.*"))) == 2, "the start of both processes")
     exp.stop(model)
-    assert output(exp, model).splitlines() == ["asked 2", "asked 2"]
+    assert [path.read_text() for path in node_dir.glob("times.*")] == ["1\n", "1\n"]
+    assert sorted(path.read_text() for path in node_dir.glob("asked.*")) == ["1\n", "2\n"]
     assert exp.get_status(model) == [TaskState.CANCELLED]
     assert list(node_dir.glob("hpcorch.*")) == []
 
@@ -105,8 +109,7 @@ def test_a_process_that_comes_late_finds_what_an_early_one_has_left(
 ):
     monkeypatch.setenv("DELAYS", "0 1")
     code = 'ask APPEND log "$OMPI_COMM_WORLD_LOCAL_RANK" >/dev/null; ask GET log'
-    model = ranks_model(exp, "late", "mpirun", 2, code)
-    model.run_settings.run_args.clear()
+    model = ranks_model(exp, "late", "simple", 2, code)
     colocate(model, "uds")
     exp.start(model)
     assert output(exp, model).split() == ["0", "01"]
@@ -122,8 +125,7 @@ if ((OMPI_COMM_WORLD_LOCAL_RANK < 2)); then kill -KILL {victim}; exit 0; fi
 for turn in 1 2 3 4 5; do ask INCR alive >/dev/null || echo lost; sleep 0.05; done
 meet 2 end && ask GET alive
 """
-    model = ranks_model(exp, "killed", "mpirun", 4, code)
-    model.run_settings.run_args.clear()
+    model = ranks_model(exp, "killed", "simple", 4, code)
     colocate(model, "uds")
     exp.start(model)
     assert output(exp, model).split() == ["10", "10"]
@@ -133,8 +135,7 @@ meet 2 end && ask GET alive
 
 
 def test_a_server_ends_when_all_its_processes_are_killed(exp, node_dir, simple_mpirun):
-    model = ranks_model(exp, "gone", "mpirun", 3, "meet 3 start; kill -KILL $PPID $$")
-    model.run_settings.run_args.clear()
+    model = ranks_model(exp, "gone", "simple", 3, "meet 3 start; kill -KILL $PPID $$")
     colocate(model, "tcp", free_port())
     exp.start(model)
     assert exp.get_status(model) == [TaskState.FAILED]
@@ -167,9 +168,7 @@ def test_two_programs_at_once_do_not_meet(exp, node_dir, launchers, transport):
 
 
 def test_what_a_killed_job_left_is_removed_by_the_next_one(exp, node_dir):
-    model = ranks_model(exp, "next", "mpirun", 1, "true")
-    model.run_settings.run_command = "none"
-    model.run_settings.run_args.clear()
+    model = ranks_model(exp, "next", "none", 1, "true")
     colocate(model, "uds")
     name = f"hpcorch.0123456789ab.{Path('/proc/sys/kernel/hostname').read_text().split('.')[0]}"
     dead, strange = node_dir / name.strip(), node_dir / "hpcorch.other"
