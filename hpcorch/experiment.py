@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -99,6 +99,9 @@ class Experiment:
         account: str = "",
         time: str = "",
         queue: str = "",
+        shards_per_host: int = 1,
+        db_cpus: int | None = None,
+        custom_pinning: Iterable[int | Iterable[int]] | None = None,
     ) -> Orchestrator:
         """Describe a database of `db_nodes` shards; the arguments are those of Orchestrator.
 
@@ -116,6 +119,9 @@ class Experiment:
             module_paths=module_paths,
             layout=layout,
             batch_settings=BatchSettings(time=time, queue=queue, account=account),
+            shards_per_host=shards_per_host,
+            db_cpus=db_cpus,
+            custom_pinning=custom_pinning,
         )
         if hosts is not None:
             database.set_hosts(hosts)

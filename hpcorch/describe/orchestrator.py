@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from hpcorch.describe import check
+from hpcorch.describe import check, cpus
 from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import InputTypeError, NotActive
 from hpcorch.slots import SLOT_COUNT
@@ -49,6 +49,9 @@ class Orchestrator:
     `threads` are the server's I/O threads; `maxmemory` is text such as "3gb";
     `module_paths` are server modules to load. On a batch system `layout` says whether the shards
     are a job array or one job of `db_nodes` nodes, and `batch_settings` what to ask for.
+    `shards_per_host` lets several share a node there. `db_cpus` pins each shard to that many CPUs
+    of its own, `custom_pinning` such as [0, 2, range(5, 8)] says which CPUs of a host are dealt out
+    to its shards, in order; numbers count inside the CPUs that the job may use.
     Raises InputError or InputTypeError that names the field.
     """
 
@@ -65,6 +68,9 @@ class Orchestrator:
         module_paths: Sequence[str] = (),
         layout: str = "array",
         batch_settings: BatchSettings | None = None,
+        shards_per_host: int = 1,
+        db_cpus: int | None = None,
+        custom_pinning: Iterable[int | Iterable[int]] | None = None,
     ) -> None:
         self.db_identifier = check.name("db_identifier", db_identifier)
         self.db_nodes = check.integer("db_nodes", db_nodes, 1, SLOT_COUNT)
@@ -79,6 +85,9 @@ class Orchestrator:
         )
         self.layout = check.choice("layout", layout, LAYOUTS)
         self.batch = batch_settings or BatchSettings()
+        self.shards_per_host = check.integer("shards_per_host", shards_per_host, 1, 1024)
+        self.db_cpus = None if db_cpus is None else check.integer("db_cpus", db_cpus, 1, 4096)
+        self.pinning = None if custom_pinning is None else cpus.normalise(custom_pinning)
         self.settings: dict[str, str] = {}
         self._running: Running | None = None
 

@@ -80,7 +80,8 @@ class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
     A gang is one job of that many nodes, otherwise the tasks are a job array. `gang_starter` is
-    the program by which PBS reaches a gang's other nodes.
+    the program by which PBS reaches a gang's other nodes. `shard_cpus` has one text for each shard
+    of a host, such as "0 1": its CPUs, counted inside those that the job may use.
     """
 
     name: str
@@ -104,6 +105,7 @@ class DatabaseJob:
     server: ServerPlan
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
+    shard_cpus: tuple[str, ...] = ()
     kind: str = "database"
 
 

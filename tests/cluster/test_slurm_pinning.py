@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,3 +73,32 @@ def test_a_server_stays_inside_the_job_s_cpuset():
     ((server, me),) = found["alone"]
     assert (server, me) in (("0", "0"), ("1", "1"))
     assert found["both"] == [["1", "0"], ["1", "0"]]
+
+
+@pytest.mark.parametrize(("layout", "per_host"), [("gang", 2), ("array", 1)])
+def test_shards_share_hosts_and_not_cpus(cluster, shared_path, layout, per_host):
+    lab = Lab(cluster, shared_path)
+    pins = [0, 1][-per_host:]
+    addresses = lab.database(
+        db_nodes=4, shards_per_host=per_host, custom_pinning=pins, layout=layout
+    )
+    places = Counter(_place(lab, address) for address in addresses)
+    nodes = {node for node, _ in places}
+    assert len(nodes) == 4 // per_host
+    assert set(places.values()) == {1}
+    assert {cpus for _, cpus in places} == set(map(str, pins))
+
+
+def _place(lab: Lab, address: str) -> tuple[str, str]:
+    """Return the node of a shard, and the CPUs of its server there."""
+    credentials = lab / "orchestrator" / "admin-credentials"
+    info = lab.redis(address, "INFO", "server", credentials=credentials)
+    found = re.search(r"process_id:(\d+)", info)
+    assert found is not None
+    shards = map(json.loads, map(Path.read_text, (lab / "orchestrator/shards").glob("*.json")))
+    host, _, port = address.rpartition(":")
+    node = next(it["host"] for it in shards if (it["ip"], it["port"]) == (host, int(port)))
+    status = lab.cluster.run(["cat", f"/proc/{found[1]}/status"], node=node).stdout
+    listed = re.search(r"Cpus_allowed_list:\s*(\S+)", status)
+    assert listed is not None
+    return node, listed[1]

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 7d7e6179b8f81f57d21ed92dc37c5645082a18314e6576f4bbfd534a63722c51
+# sha256 of what follows: ebc99e083bc029e291f30be6f1ed5902c4e2e840c9c42b8e837e932a0af3a50c
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -668,6 +668,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then return 0; fi
@@ -747,6 +748,7 @@ HPCORCH_LAST_PORT=55535
 HPCORCH_DEADLINE_SECONDS=600
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
+HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()

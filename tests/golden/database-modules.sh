@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: e39cf944b68134edbf5f27d5b3794c80ed5f6080f6ede2bb4387bba0e2a117d2
+# sha256 of what follows: 45bcdc2634467b17dd97647eb7b083443765dfbe622625fec7a19cb8f3052a1e
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -668,6 +668,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then return 0; fi
@@ -747,6 +748,7 @@ HPCORCH_LAST_PORT=65535
 HPCORCH_DEADLINE_SECONDS=600
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
+HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=(/opt/redisai.so '/opt/with space/it'"'"'s.so')

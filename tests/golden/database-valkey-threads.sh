@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 057792fba4532ff31690cea51c36a61a300d1eb4f0d58b119c88134f0c3600fc
+# sha256 of what follows: 67e6195e2cd55d55df45d2e11a1588247cec9fda9386e40540729dfc5a1e8e93
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -668,6 +668,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then return 0; fi
@@ -747,6 +748,7 @@ HPCORCH_LAST_PORT=65535
 HPCORCH_DEADLINE_SECONDS=600
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
+HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/valkey/valkey-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()

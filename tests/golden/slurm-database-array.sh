@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 9df2bc733fe179cc83e6ae42a562443e9f8716c5726439cc6899a012f1fa3650
+# sha256 of what follows: 061b14b4bd917a90d06d0a74158b94b590d5b41cad7297e80d4b07bb7dbbed0b
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -618,6 +618,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then return 0; fi
@@ -697,6 +698,7 @@ HPCORCH_LAST_PORT=50535
 HPCORCH_DEADLINE_SECONDS=600
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
+HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()

@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: beb9dfc6f763f907f397f1af5557927dd3948713de164a5d791ece01795f3463
+# sha256 of what follows: 5affb33553579dd5f46c2fcba46fa237f7d3e8db88416182561810f64323c568
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -17,15 +17,19 @@ HPCORCH_ELEMENTS=3
 HPCORCH_GANG=true
 HPCORCH_SCHEDULER=slurm
 
+HPCORCH_HOSTS=3
+HPCORCH_TASKS_PER_HOST=1
 # A gang: one job of several nodes, whose script starts itself once on each of them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_ELEMENTS
+# Reads: HPCORCH_RUN_DIR HPCORCH_ELEMENTS HPCORCH_HOSTS HPCORCH_TASKS_PER_HOST
 
 # hpcorch_gang SCRIPT: runs all tasks as one step; ends with the highest of their exit codes.
 hpcorch_gang() {
   local copy=$HPCORCH_RUN_DIR/.gang.$SLURM_JOB_ID code=0 step
   # Slurm keeps a batch script on the job's first node only; the other nodes read this copy.
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR" && cp -- "$1" "$copy")
-  srun --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
+  # Tasks that share a node share its CPUs out among themselves.
+  srun --nodes="$HPCORCH_HOSTS" --ntasks="$HPCORCH_ELEMENTS" \
+    --ntasks-per-node="$HPCORCH_TASKS_PER_HOST" --cpu-bind=none \
     --kill-on-bad-exit=0 bash "$copy" --element &
   step=$!
   # Slurm signals the tasks itself; this shell only has to outlive them.
@@ -634,6 +638,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then return 0; fi
@@ -713,6 +718,7 @@ HPCORCH_LAST_PORT=50535
 HPCORCH_DEADLINE_SECONDS=600
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
+HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()

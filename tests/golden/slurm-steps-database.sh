@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 268e5255c66b31af6ab217cceebd7b8566e877a39c1db7af6a30311c9f28c86e
+# sha256 of what follows: d34d31f96ea8b5088f835450ca97b19c2c11c62ea7a0d2b4ae6b35ccf7ad9d30
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -12,8 +12,11 @@ HPCORCH_ELEMENTS=3
 HPCORCH_GANG=true
 HPCORCH_SCHEDULER=slurm-steps
 
+HPCORCH_HOSTS=3
+HPCORCH_TASKS_PER_HOST=1
 # Tasks as one step of an allocation that is there already: this process starts and outlives them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS SLURM_JOB_ID
+# Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_HOSTS
+#        HPCORCH_TASKS_PER_HOST SLURM_JOB_ID
 
 # hpcorch_record_missing CODE: writes the exit record of every task that could not.
 hpcorch_record_missing() {
@@ -29,13 +32,16 @@ hpcorch_record_missing() {
   done
 }
 
-# hpcorch_step SCRIPT TOKEN: runs all tasks on distinct nodes, ends with the step's exit code.
+# hpcorch_step SCRIPT TOKEN: runs all tasks, ends with the step's exit code.
 hpcorch_step() {
-  local step code=0
+  local step code=0 bind=()
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
+  # The servers on a node share its CPUs out among themselves; a program is bound as Slurm does it.
+  if [[ $HPCORCH_KIND == database ]]; then bind=(--cpu-bind=none); fi
   # Other steps may use the same nodes: tasks of a database leave most of them idle.
   srun --jobid="$SLURM_JOB_ID" --job-name="$HPCORCH_NAME" --overlap --mem=0 \
-    --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
+    --nodes="$HPCORCH_HOSTS" --ntasks="$HPCORCH_ELEMENTS" \
+    --ntasks-per-node="$HPCORCH_TASKS_PER_HOST" ${bind[@]+"${bind[@]}"} \
     --kill-on-bad-exit=0 bash "$1" --step-task "$$" "$2" </dev/null &
   step=$!
   trap 'kill -TERM "$step" 2>/dev/null || true' TERM INT HUP
@@ -649,6 +655,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then return 0; fi
@@ -728,6 +735,7 @@ HPCORCH_LAST_PORT=50535
 HPCORCH_DEADLINE_SECONDS=600
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
+HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()

@@ -13,7 +13,16 @@ import pytest
 
 from hpcorch import Experiment, Model, TaskState
 from hpcorch.describe.cpus import parse_list
-from tests.helpers import directory, free_port, output, server_program, until
+from hpcorch.errors import StartFailed
+from tests.helpers import (
+    admin,
+    directory,
+    free_port,
+    output,
+    server_pid,
+    server_program,
+    until,
+)
 from tests.local.ranks import TELL_CPUS, colocate, ranks_model, use_launchers
 
 pytestmark = pytest.mark.redis
@@ -201,3 +210,17 @@ def test_a_living_server_s_socket_is_not_taken_away(exp, node_dir):
     exp.start(second)
     assert f"the socket {path} is in use by another server" in exp._snapshots()[1].reason
     exp.stop(first)
+
+
+def test_shards_of_one_host_sit_on_cpus_of_their_own(exp, two_cpus):
+    database = exp.create_database(port=free_port(2), db_nodes=2, db_cpus=1)
+    exp.start(database)
+    pids = [server_pid(admin(exp, database, shard)) for shard in (0, 1)]
+    assert [sorted(os.sched_getaffinity(pid)) for pid in pids] == [[cpu] for cpu in two_cpus]
+
+
+def test_shards_that_need_more_cpus_than_there_are_end_with_the_allowed_ones(exp, two_cpus):
+    allowed = sorted(os.sched_getaffinity(0))
+    database = exp.create_database(port=free_port(2), db_nodes=2, db_cpus=len(allowed))
+    with pytest.raises(StartFailed, match=f"this task may use {len(allowed)} CPUs"):
+        exp.start(database)
