@@ -12,11 +12,16 @@ from hpcorch import rundir
 from hpcorch.build import Builder, Built, choose_scheduler
 from hpcorch.cli import output
 from hpcorch.describe import cpus
-from hpcorch.describe.model import Model
-from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, SECURITY_TIERS, Orchestrator
+from hpcorch.describe.model import COLOCATED_PER, Model
+from hpcorch.describe.orchestrator import (
+    DEFAULT_IDENTIFIER,
+    LAYOUTS,
+    SECURITY_TIERS,
+    Orchestrator,
+)
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
-from hpcorch.plan import DatabaseUse, suffix
+from hpcorch.plan import DatabaseUse, picture, seats, suffix
 from hpcorch.sites import load_site
 
 if TYPE_CHECKING:
@@ -66,6 +71,12 @@ def _common_arguments(parser: ArgumentParser) -> None:
         "-o", dest="file", metavar="FILE", help="write the script there, with mode 0700"
     )
     parser.add_argument("--json", action="store_true", help="print the script in a JSON object")
+    parser.add_argument(
+        "--explain-pinning", action="store_true", help="show who would sit on which CPU instead"
+    )
+    parser.add_argument(
+        "--job-cpus", metavar="LIST", help="for a job with these CPUs of a node (default: as here)"
+    )
 
 
 def _database_arguments(parser: ArgumentParser) -> None:
@@ -89,6 +100,14 @@ def _database_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--maxmemory", metavar="SIZE", help="of each shard, such as 3gb")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="I/O threads")
+    parser.add_argument("--db-cpus", type=int, metavar="N", help="CPUs of each shard")
+    parser.add_argument(
+        "--pin", metavar="LIST", help="a host's CPUs for its shards, counted inside the job's own"
+    )
+    parser.add_argument(
+        "--shards-per-host", type=int, default=1, metavar="N", help="default: %(default)d"
+    )
+    parser.add_argument("--layout", choices=LAYOUTS, default="array", help="default: %(default)s")
 
 
 def _model_arguments(parser: ArgumentParser) -> None:
@@ -97,6 +116,7 @@ def _model_arguments(parser: ArgumentParser) -> None:
         "--colocate", choices=("tcp", "uds"), help="put a database beside it, reached that way"
     )
     parser.add_argument("--db-cpus", type=int, metavar="N", help="CPUs of that database")
+    parser.add_argument("--per", choices=COLOCATED_PER, help="there is one of it (default: node)")
     parser.add_argument(
         "--pin", metavar="LIST", help="which CPUs, such as 0,2,5-7, counted inside the job's own"
     )
@@ -116,6 +136,8 @@ def run(args: Namespace) -> int:
     built = _database(args) if args.what == "database" else _model(args)
     for warning in built.job.warnings:
         output.remark(warning, "warning")
+    if args.explain_pinning:
+        return _explain(args, built)
     if args.file is not None:
         rundir.write_whole(Path(args.file), built.script.text, 0o700)
     if args.json:
@@ -135,6 +157,30 @@ def run(args: Namespace) -> int:
         submit = output.command(*built.job.by_hand.replace("THIS_FILE", "").split(), args.file)
         output.remark(f"{args.file} is written; to run it: {submit}")
     return 0
+
+
+def _explain(args: Namespace, built: Built) -> int:
+    """Print who sits where; nothing is written."""
+    if args.job_cpus is None:
+        allowed = tuple(sorted(os.sched_getaffinity(0)))
+    else:
+        allowed = cpus.parse_list(args.job_cpus)
+    found = seats(built.job, allowed, _numa_domains())
+    if args.json:
+        output.print_json(
+            name=built.job.name,
+            seats=[{"title": it.title, "cpus": it.cpus, "places": dict(it.places)} for it in found],
+        )
+    else:
+        output.print_exactly(picture(found))
+    return 0
+
+
+def _numa_domains() -> dict[int, tuple[int, ...]]:
+    """Read the domains of this machine, or of the one that HPCORCH_TOPOLOGY describes."""
+    root = Path(os.environ.get("HPCORCH_TOPOLOGY") or "/sys/devices/system/node")
+    files = {int(path.parent.name[4:]): path for path in root.glob("node[0-9]*/cpulist")}
+    return {number: cpus.parse_list(files[number].read_text()) for number in sorted(files)}
 
 
 def _builder(args: Namespace) -> Builder:
@@ -165,6 +211,10 @@ def _database(args: Namespace) -> Built:
         threads=args.threads,
         maxmemory=args.maxmemory,
         module_paths=[str(Path(item).absolute()) for item in args.module],
+        layout=args.layout,
+        shards_per_host=args.shards_per_host,
+        db_cpus=args.db_cpus,
+        custom_pinning=None if args.pin is None else cpus.parse_list(args.pin),
     )
     return _builder(args).database(database, _run_dir(args, database.name))
 
@@ -183,14 +233,15 @@ def _model(args: Namespace) -> Built:
 
 def _colocate(args: Namespace, model: Model) -> None:
     if args.colocate is None:
-        for option, value in (("--db-cpus", args.db_cpus), ("--pin", args.pin)):
+        options = {"--db-cpus": args.db_cpus, "--pin": args.pin, "--per": args.per}
+        for option, value in options.items():
             if value is not None:
                 raise InputError(f"{option} is for a database beside the program", "add --colocate")
         return
     pinning = None if args.pin is None else cpus.parse_list(args.pin)
     db_cpus = args.db_cpus if args.db_cpus is not None else len(pinning or (0,))
     place = model.colocate_db_tcp if args.colocate == "tcp" else model.colocate_db_uds
-    place(db_cpus=db_cpus, custom_pinning=pinning)
+    place(db_cpus=db_cpus, custom_pinning=pinning, per=args.per or COLOCATED_PER[0])
 
 
 def _uses(words: Sequence[str]) -> list[DatabaseUse]:

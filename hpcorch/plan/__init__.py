@@ -16,6 +16,7 @@ from hpcorch.plan.jobs import (
 )
 from hpcorch.plan.limits import check_limits
 from hpcorch.plan.model import plan_model
+from hpcorch.plan.seats import Seats, picture, seats
 
 __all__ = [
     "CONTEXT_VERSION",
@@ -25,11 +26,14 @@ __all__ = [
     "Job",
     "Machine",
     "ModelJob",
+    "Seats",
     "ServerFacts",
     "ServerPlan",
     "Target",
     "check_limits",
+    "picture",
     "plan_database",
     "plan_model",
+    "seats",
     "suffix",
 ]

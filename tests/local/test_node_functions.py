@@ -10,7 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcorch.describe.cpus import format_list
+from hpcorch.describe.model import Model
+from hpcorch.describe.settings import RunSettings
 from hpcorch.paths import templates_dir
+from hpcorch.plan import seats
+from tests.helpers import fake_machine, model_job
 
 _LIBRARIES = ("common", "pin", "node", "model", "rank")
 
@@ -136,3 +140,32 @@ printf '%s\\n' "${HPCORCH_PROGRAM_ENV[@]}"
 """
     said = bash(code, str(rank), str(size), mine)
     assert said.splitlines() == [f"SSDB=unix:///a b/{expected}", "SR_DB_TYPE=Standalone"]
+
+
+@given(
+    st.sets(st.integers(0, 40), min_size=1, max_size=12),
+    st.sets(st.integers(0, 11), max_size=5),
+    st.booleans(),
+)
+def test_the_scripts_do_what_the_picture_shows(allowed, pins, limit):
+    """An unbound process beside one server, as Python plans it and as bash does it."""
+    pins = {pin for pin in pins if pin < len(allowed)}
+    model = Model("m", RunSettings("m"))
+    model.colocate_db_uds(custom_pinning=sorted(pins), limit_app_cpus=limit)
+    job = model_job(model, "/x", "/m", machine=fake_machine())
+    (found,) = seats(job, sorted(allowed), {})
+    code = """
+hpcorch_expand "$1"
+HPCORCH_MINE=("${HPCORCH_NUMBERS[@]}") HPCORCH_NEAR=("${HPCORCH_NUMBERS[@]}")
+HPCORCH_SERVERS=(x) HPCORCH_DB_CPUS=($2) HPCORCH_LIMIT_APP=$3
+hpcorch_choose_cpus "${HPCORCH_MINE[@]}"
+HPCORCH_TAKEN=(${HPCORCH_SERVER_CPUS[@]+"${HPCORCH_SERVER_CPUS[@]}"})
+hpcorch_pin_rank 2>/dev/null
+hpcorch_join "${HPCORCH_MINE[@]}"
+echo "${HPCORCH_TAKEN[*]-}:${HPCORCH_PIN_APP[2]-$REPLY}"
+"""
+    said = bash(code, format_list(allowed), " ".join(map(str, sorted(pins))), str(int(limit)))
+    server, _, program = said.partition(":")
+    seen = dict(found.places)
+    assert tuple(map(int, server.split())) == (seen["server"] if pins else ())
+    assert tuple(map(int, program.split(","))) == seen["program"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch import TaskState
-from tests.helpers import free_port, output, until
+from tests.helpers import directory, free_port, output, until
 from tests.local.ranks import (
     MEET_AND_TELL,
     colocate,
@@ -179,3 +179,38 @@ def test_what_a_killed_job_left_is_removed_by_the_next_one(exp, node_dir):
     assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
     assert not dead.exists()
     assert strange.exists()
+
+
+def test_a_site_s_own_steps_run_when_the_server_answers_and_before_the_program(
+    node_dir, tmp_path, monkeypatch, launchers, new_experiment
+):
+    templates = tmp_path / "templates/local"
+    templates.mkdir(parents=True)
+    (templates / "model.sh.j2").write_text(
+        '{% extends "!core/local/model.sh.j2" %}\n'
+        "{% block before_ranks %}\n"
+        'printf "%s\\n" "${HPCORCH_SERVERS[@]}" >>"$HPCORCH_RUN_DIR/loaded"\n'
+        "{% endblock %}\n"
+    )
+    site = tmp_path / "site.toml"
+    site.write_text(f'template_dirs = ["{templates.parent}"]\n')
+    for path in (templates, templates.parent, templates / "model.sh.j2", site, tmp_path):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    monkeypatch.setenv("HPCORCH_SITE", str(site))
+    exp = new_experiment(tmp_path / "exp")
+    model = ranks_model(exp, "hooked", "mpiexec", 2, "cat loaded")
+    colocate(model, "uds", custom_pinning=[])
+    exp.start(model)
+    lines = output(exp, model).splitlines()
+    assert len(lines) == 2, output(exp, model, "err")
+    assert lines[0] == lines[1]
+    assert lines[0].startswith("- - ")
+
+
+def test_a_debugged_server_tells_more_in_the_log_of_its_node(exp):
+    for name, debug in (("quiet", False), ("chatty", True)):
+        model = ranks_model(exp, name, "none", 1, "ask PING")
+        colocate(model, "uds", debug=debug)
+        exp.start(model)
+        (log,) = (directory(exp, model) / "logs").glob(f"{name}.0.*.log")
+        assert ("Accepted" in log.read_text()) is debug
