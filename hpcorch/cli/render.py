@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,10 +162,7 @@ def run(args: Namespace) -> int:
 
 def _explain(args: Namespace, built: Built) -> int:
     """Print who sits where; nothing is written."""
-    if args.job_cpus is None:
-        allowed = tuple(sorted(os.sched_getaffinity(0)))
-    else:
-        allowed = cpus.parse_list(args.job_cpus)
+    allowed = _cpus_here() if args.job_cpus is None else cpus.parse_list(args.job_cpus)
     found = seats(built.job, allowed, _numa_domains())
     if args.json:
         output.print_json(
@@ -174,6 +172,12 @@ def _explain(args: Namespace, built: Built) -> int:
     else:
         output.print_exactly(picture(found))
     return 0
+
+
+def _cpus_here() -> tuple[int, ...]:
+    if sys.platform == "darwin":
+        return tuple(range(os.cpu_count() or 1))
+    return tuple(sorted(os.sched_getaffinity(0)))
 
 
 def _numa_domains() -> dict[int, tuple[int, ...]]:

@@ -105,6 +105,19 @@ hpcorch_keeper_ends() {
   rm -rf -- "$HPCORCH_SHARED"
 }
 
+# hpcorch_drop_inherited: closes what the rank had open, such as a launcher's socket, by whose end the
+# launcher sees that a process is gone.
+hpcorch_drop_inherited() {
+  local path number
+  for path in /proc/self/fd/*; do
+    number=${path##*/}
+    case $number in
+      0 | 1 | 2 | 255 | "$HPCORCH_ALIVE" | "$HPCORCH_IDLE" | "$HPCORCH_OUTER") ;;
+      *) exec {number}>&- ;;
+    esac
+  done
+}
+
 # hpcorch_keep: the keeper's whole life.
 hpcorch_keep() {
   local domain words
@@ -116,10 +129,10 @@ hpcorch_keep() {
   HPCORCH_CHILD="" HPCORCH_REASON="" HPCORCH_SERVERS=()
   declare -gA HPCORCH_LOG_OF=() HPCORCH_SOCKET_OF=()
   trap hpcorch_keeper_ends EXIT
+  hpcorch_drop_inherited
   # A lock of its own, not the one of the rank that it comes from.
-  exec {HPCORCH_LOCK}>&-
   exec {HPCORCH_LOCK}<>"$HPCORCH_SHARED/lock"
-  hpcorch_remove_dead_homes
+  hpcorch_remove_leftovers
   HPCORCH_SECRETS=$HPCORCH_SHARED
   if ((${#HPCORCH_DB_CPUS[@]})) && ! command -v taskset >/dev/null; then
     hpcorch_fail "taskset is not on $HPCORCH_NODE: pinning needs it (custom_pinning=[] pins nothing)"

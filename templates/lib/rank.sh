@@ -23,16 +23,16 @@ hpcorch_prepare_ranks() {
   )"
 }
 
-# hpcorch_find_home: the path of this run's private directory on this node, in HPCORCH_SHARED; nobody
+# hpcorch_find_shared: the path of this run's private directory on this node, in HPCORCH_SHARED; nobody
 # else can know its name.
-hpcorch_find_home() {
+hpcorch_find_shared() {
   hpcorch_node_name
   if [[ ! -d $HPCORCH_TMPDIR || ! -w $HPCORCH_TMPDIR ]]; then HPCORCH_TMPDIR=/tmp; fi
   HPCORCH_SHARED=$HPCORCH_TMPDIR/$HPCORCH_RUN_NAME.$HPCORCH_NODE
 }
 
-# hpcorch_remove_dead_homes: what jobs left on this node that ended with all their processes at once.
-hpcorch_remove_dead_homes() {
+# hpcorch_remove_leftovers: what jobs left on this node that ended with all their processes at once.
+hpcorch_remove_leftovers() {
   local home
   for home in "$HPCORCH_TMPDIR"/hpcorch.[0-9a-f]*."$HPCORCH_NODE"; do
     if [[ -O $home && -e $home/alive ]]; then
@@ -168,7 +168,7 @@ hpcorch_rank_ends() {
     came=("$HPCORCH_SHARED/ranks/"*)
     if flock --nonblock --exclusive "$HPCORCH_LOCK" && ((${#came[@]} >= HPCORCH_LOCAL_SIZE)); then
       exec {HPCORCH_LOCK}>&-
-      hpcorch_await_no_home
+      hpcorch_await_no_shared
     fi
   fi
   exit "$code"
@@ -181,8 +181,8 @@ hpcorch_report_failure() {
   mv -f -- "$file.$HPCORCH_NODE.$$" "$file"
 }
 
-# hpcorch_await_no_home: waits until the keeper has removed this run's directory.
-hpcorch_await_no_home() {
+# hpcorch_await_no_shared: waits until the keeper has removed this run's directory.
+hpcorch_await_no_shared() {
   local deadline
   hpcorch_clock
   deadline=$((REPLY + 3000))
@@ -204,14 +204,15 @@ hpcorch_rank_signal() {
 hpcorch_rank() {
   umask 077
   HPCORCH_CHILD="" HPCORCH_REASON="" HPCORCH_LOCK="" HPCORCH_STARTER_PID=$PPID
-  exec 8>/dev/null 9<> <(:)
+  # Not by numbers of our own: launchers hand sockets over whose numbers the program will look for.
+  exec {HPCORCH_OUTER}>/dev/null {HPCORCH_IDLE}<> <(:)
   trap hpcorch_rank_ends EXIT
   trap 'hpcorch_rank_signal TERM 143' TERM
   trap 'hpcorch_rank_signal INT 130' INT
   trap 'hpcorch_rank_signal HUP 129' HUP
   trap 'hpcorch_rank_signal USR1 138' USR1
   trap 'hpcorch_rank_signal USR2 140' USR2
-  hpcorch_find_home
+  hpcorch_find_shared
   hpcorch_count_ranks
   hpcorch_join_node
   hpcorch_await_keeper
@@ -219,7 +220,7 @@ hpcorch_rank() {
   hpcorch_pin_rank
   hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
     ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
-    <&0 8>&- 9>&- {HPCORCH_LOCK}>&- &
+    <&0 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- {HPCORCH_LOCK}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   exit "$REPLY"
@@ -232,7 +233,7 @@ hpcorch_cleanup() {
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
     hpcorch_await "$HPCORCH_CHILD"
   fi
-  hpcorch_find_home
-  hpcorch_await_no_home
+  hpcorch_find_shared
+  hpcorch_await_no_shared
   rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX".{rank,failed}
 }

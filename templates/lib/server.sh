@@ -72,7 +72,7 @@ hpcorch_launch() {
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
       "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
 }
 

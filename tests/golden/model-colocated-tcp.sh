@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 943d369015a850c18ffdccaa9b45a90e744d709d90019b3c8f0eb886680a0cbd
+# sha256 of what follows: 4960d6f742c365b50e8945d095ef16a4a97eef9b7d037ac2d041388c3515ba4f
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -84,10 +84,10 @@ export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
 # hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
-# descriptor 8 keeps.
+# descriptor HPCORCH_OUTER keeps.
 hpcorch_announce() {
   hpcorch_say "$@"
-  hpcorch_say "$@" >&8
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
 }
 
 # hpcorch_say TEXT...: one line of progress.
@@ -97,16 +97,16 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
-  hpcorch_say "error: $*" >&8
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
   exit 1
 }
 
-# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
-# is a pipe that never has anything to read.
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
 hpcorch_pause() {
   local seconds
   printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
-  read -r -t "$seconds" -u 9 || true
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
 }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
@@ -137,7 +137,7 @@ hpcorch_begin() {
   # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
-  exec 8>&1
+  exec {HPCORCH_OUTER}>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
@@ -145,7 +145,7 @@ hpcorch_begin() {
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT
@@ -476,7 +476,7 @@ hpcorch_launch() {
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
       "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -846,6 +846,19 @@ hpcorch_keeper_ends() {
   rm -rf -- "$HPCORCH_SHARED"
 }
 
+# hpcorch_drop_inherited: closes what the rank had open, such as a launcher's socket, by whose end the
+# launcher sees that a process is gone.
+hpcorch_drop_inherited() {
+  local path number
+  for path in /proc/self/fd/*; do
+    number=${path##*/}
+    case $number in
+      0 | 1 | 2 | 255 | "$HPCORCH_ALIVE" | "$HPCORCH_IDLE" | "$HPCORCH_OUTER") ;;
+      *) exec {number}>&- ;;
+    esac
+  done
+}
+
 # hpcorch_keep: the keeper's whole life.
 hpcorch_keep() {
   local domain words
@@ -857,10 +870,10 @@ hpcorch_keep() {
   HPCORCH_CHILD="" HPCORCH_REASON="" HPCORCH_SERVERS=()
   declare -gA HPCORCH_LOG_OF=() HPCORCH_SOCKET_OF=()
   trap hpcorch_keeper_ends EXIT
+  hpcorch_drop_inherited
   # A lock of its own, not the one of the rank that it comes from.
-  exec {HPCORCH_LOCK}>&-
   exec {HPCORCH_LOCK}<>"$HPCORCH_SHARED/lock"
-  hpcorch_remove_dead_homes
+  hpcorch_remove_leftovers
   HPCORCH_SECRETS=$HPCORCH_SHARED
   if ((${#HPCORCH_DB_CPUS[@]})) && ! command -v taskset >/dev/null; then
     hpcorch_fail "taskset is not on $HPCORCH_NODE: pinning needs it (custom_pinning=[] pins nothing)"
@@ -900,16 +913,16 @@ hpcorch_prepare_ranks() {
   )"
 }
 
-# hpcorch_find_home: the path of this run's private directory on this node, in HPCORCH_SHARED; nobody
+# hpcorch_find_shared: the path of this run's private directory on this node, in HPCORCH_SHARED; nobody
 # else can know its name.
-hpcorch_find_home() {
+hpcorch_find_shared() {
   hpcorch_node_name
   if [[ ! -d $HPCORCH_TMPDIR || ! -w $HPCORCH_TMPDIR ]]; then HPCORCH_TMPDIR=/tmp; fi
   HPCORCH_SHARED=$HPCORCH_TMPDIR/$HPCORCH_RUN_NAME.$HPCORCH_NODE
 }
 
-# hpcorch_remove_dead_homes: what jobs left on this node that ended with all their processes at once.
-hpcorch_remove_dead_homes() {
+# hpcorch_remove_leftovers: what jobs left on this node that ended with all their processes at once.
+hpcorch_remove_leftovers() {
   local home
   for home in "$HPCORCH_TMPDIR"/hpcorch.[0-9a-f]*."$HPCORCH_NODE"; do
     if [[ -O $home && -e $home/alive ]]; then
@@ -1045,7 +1058,7 @@ hpcorch_rank_ends() {
     came=("$HPCORCH_SHARED/ranks/"*)
     if flock --nonblock --exclusive "$HPCORCH_LOCK" && ((${#came[@]} >= HPCORCH_LOCAL_SIZE)); then
       exec {HPCORCH_LOCK}>&-
-      hpcorch_await_no_home
+      hpcorch_await_no_shared
     fi
   fi
   exit "$code"
@@ -1058,8 +1071,8 @@ hpcorch_report_failure() {
   mv -f -- "$file.$HPCORCH_NODE.$$" "$file"
 }
 
-# hpcorch_await_no_home: waits until the keeper has removed this run's directory.
-hpcorch_await_no_home() {
+# hpcorch_await_no_shared: waits until the keeper has removed this run's directory.
+hpcorch_await_no_shared() {
   local deadline
   hpcorch_clock
   deadline=$((REPLY + 3000))
@@ -1081,14 +1094,15 @@ hpcorch_rank_signal() {
 hpcorch_rank() {
   umask 077
   HPCORCH_CHILD="" HPCORCH_REASON="" HPCORCH_LOCK="" HPCORCH_STARTER_PID=$PPID
-  exec 8>/dev/null 9<> <(:)
+  # Not by numbers of our own: launchers hand sockets over whose numbers the program will look for.
+  exec {HPCORCH_OUTER}>/dev/null {HPCORCH_IDLE}<> <(:)
   trap hpcorch_rank_ends EXIT
   trap 'hpcorch_rank_signal TERM 143' TERM
   trap 'hpcorch_rank_signal INT 130' INT
   trap 'hpcorch_rank_signal HUP 129' HUP
   trap 'hpcorch_rank_signal USR1 138' USR1
   trap 'hpcorch_rank_signal USR2 140' USR2
-  hpcorch_find_home
+  hpcorch_find_shared
   hpcorch_count_ranks
   hpcorch_join_node
   hpcorch_await_keeper
@@ -1096,7 +1110,7 @@ hpcorch_rank() {
   hpcorch_pin_rank
   hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
     ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
-    <&0 8>&- 9>&- {HPCORCH_LOCK}>&- &
+    <&0 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- {HPCORCH_LOCK}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   exit "$REPLY"
@@ -1109,8 +1123,8 @@ hpcorch_cleanup() {
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
     hpcorch_await "$HPCORCH_CHILD"
   fi
-  hpcorch_find_home
-  hpcorch_await_no_home
+  hpcorch_find_shared
+  hpcorch_await_no_shared
   rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX".{rank,failed}
 }
 
@@ -1176,7 +1190,7 @@ hpcorch_run_program() {
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
   if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
   hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
-    "${HPCORCH_COMMAND[@]}" 8>&- 9>&- &
+    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""

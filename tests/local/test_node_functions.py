@@ -20,9 +20,12 @@ _LIBRARIES = ("common", "pin", "node", "model", "rank")
 
 
 def bash(code: str, *args: str, check: bool = True) -> str:
-    """Run code with the functions of the templates at hand; 8 is where failures are announced."""
+    """Run code with the functions of the templates at hand."""
     sources = "".join(f"source '{templates_dir()}/lib/{name}.sh'\n" for name in _LIBRARIES)
-    start = "set -euo pipefail\nHPCORCH_NAME=t HPCORCH_INDEX=0\nexec 8>/dev/null 9<> <(:)\n"
+    start = (
+        "set -euo pipefail\nHPCORCH_NAME=t HPCORCH_INDEX=0\n"
+        "exec {HPCORCH_OUTER}>/dev/null {HPCORCH_IDLE}<> <(:)\n"
+    )
     done = subprocess.run(
         ["bash", "-c", f"{start}{sources}{code}", "_", *args],
         capture_output=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,50 @@ def test_arguments_and_variables_reach_every_process_as_they_are(exp, launchers,
     exp.start(model)
     expected = "".join(f"<{word}>" for word in [*UGLY, "\n".join(UGLY)]).encode().hex()
     assert output(exp, model).split() == [expected] * 2
+
+
+# Each process takes part in real MPI: it prints its rank and the number of ranks after a barrier.
+REAL_MPI = """
+import ctypes, sys
+if sys.argv[1] == "mpiexec":
+    mpi, world = ctypes.CDLL("libmpich.so.12", ctypes.RTLD_GLOBAL), ctypes.c_int(0x44000000)
+else:
+    mpi = ctypes.CDLL("libmpi.so.40", ctypes.RTLD_GLOBAL)
+    world = ctypes.byref(ctypes.c_char.in_dll(mpi, "ompi_mpi_comm_world"))
+rank, size = ctypes.c_int(), ctypes.c_int()
+assert mpi.MPI_Init(None, None) == 0
+assert mpi.MPI_Comm_rank(world, ctypes.byref(rank)) == 0
+assert mpi.MPI_Comm_size(world, ctypes.byref(size)) == 0
+assert mpi.MPI_Barrier(world) == 0
+print(rank.value, size.value, flush=True)
+assert mpi.MPI_Finalize() == 0
+"""
+
+
+@pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
+def test_mpi_works_in_processes_with_a_database_beside_them(exp, node_dir, launchers, launcher):
+    code = '"$1" -c "$2" "$3"'
+    model = ranks_model(exp, "mpi", launcher, 3, code, [sys.executable, REAL_MPI, launcher])
+    colocate(model, "uds")
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
+    assert sorted(output(exp, model).splitlines()) == ["0 3", "1 3", "2 3"]
+
+
+def test_a_launcher_s_sockets_reach_the_program_and_not_the_server(exp, launchers):
+    """MPICH's processes talk to their launcher by a descriptor whose number a variable tells."""
+    code = """
+of() { readlink "/proc/$1/fd/$PMI_FD" || echo none; }
+meet 8 start
+printf '%s %s\\n' "$(of $$)" "$(of "$(server_info process_id)")"
+meet 8 end
+"""
+    model = ranks_model(exp, "sockets", "mpiexec", 8, code)
+    colocate(model, "uds")
+    exp.start(model)
+    pairs = [line.split() for line in output(exp, model).splitlines()]
+    assert len(pairs) == 8
+    assert all(mine.startswith("socket:") and mine != server for mine, server in pairs)
 
 
 @pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
