@@ -88,7 +88,8 @@ hpcorch_end_server() {
     wait "$1" || true
   else
     wait "$1" || code=$?
-    printf 'the server ended before the program did, with exit code %d\n' "$code" >>"${HPCORCH_LOG_OF[$1]}"
+    printf 'the server ended before the program did, with exit code %d\n' "$code" \
+      >>"${HPCORCH_LOG_OF[$1]}"
   fi
   rm -f -- "${HPCORCH_SOCKET_OF[$1]}"
 }
@@ -124,7 +125,8 @@ hpcorch_keep() {
   # Batch systems signal every process of a job: the servers serve until the program has ended.
   trap '' TERM INT HUP USR1 USR2
   if env --block-signal=TERM true 2>/dev/null; then
-    HPCORCH_SERVER_ENV=("--block-signal=TERM,INT" ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"})
+    HPCORCH_SERVER_ENV=("--block-signal=TERM,INT"
+      ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"})
   fi
   HPCORCH_CHILD="" HPCORCH_REASON="" HPCORCH_SERVERS=()
   declare -gA HPCORCH_LOG_OF=() HPCORCH_SOCKET_OF=()

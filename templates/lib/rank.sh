@@ -23,8 +23,8 @@ hpcorch_prepare_ranks() {
   )"
 }
 
-# hpcorch_find_shared: the path of this run's private directory on this node, in HPCORCH_SHARED; nobody
-# else can know its name.
+# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else can
+# know its name.
 hpcorch_find_shared() {
   hpcorch_node_name
   if [[ ! -d $HPCORCH_TMPDIR || ! -w $HPCORCH_TMPDIR ]]; then HPCORCH_TMPDIR=/tmp; fi
@@ -51,6 +51,7 @@ hpcorch_join_node() {
     mkdir -- "$HPCORCH_SHARED/ranks"
     exec {HPCORCH_ALIVE}<>"$HPCORCH_SHARED/alive.new" {HPCORCH_LOCK}<>"$HPCORCH_SHARED/lock.new"
     if ! { flock --exclusive "$HPCORCH_ALIVE" && flock --shared "$HPCORCH_LOCK"; }; then
+      rm -rf -- "$HPCORCH_SHARED"
       hpcorch_fail "files in $HPCORCH_TMPDIR cannot be locked: let TMPDIR name a local directory"
     fi
     mv -- "$HPCORCH_SHARED/alive.new" "$HPCORCH_SHARED/alive"
@@ -60,7 +61,9 @@ hpcorch_join_node() {
     deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
     until [[ -e $HPCORCH_SHARED/lock ]]; do
       hpcorch_clock
-      ((REPLY < deadline)) || hpcorch_fail "the directory $HPCORCH_SHARED cannot be made on $HPCORCH_NODE"
+      if [[ ! -d $HPCORCH_SHARED ]] || ((REPLY >= deadline)); then
+        hpcorch_fail "the directory $HPCORCH_SHARED cannot be made on $HPCORCH_NODE"
+      fi
       hpcorch_pause 10
     done
     exec {HPCORCH_LOCK}<>"$HPCORCH_SHARED/lock"

@@ -7,7 +7,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: a787b960838368f78905733c02444cf2a7e5c8c26c4afaa6f7fa98ff57911c3c
+# sha256 of what follows: 7ab2422f737ebe95eed13cf9e01d7c4a4e79c4b99e773632f40a952a9884b617
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -773,7 +773,8 @@ hpcorch_end_server() {
     wait "$1" || true
   else
     wait "$1" || code=$?
-    printf 'the server ended before the program did, with exit code %d\n' "$code" >>"${HPCORCH_LOG_OF[$1]}"
+    printf 'the server ended before the program did, with exit code %d\n' "$code" \
+      >>"${HPCORCH_LOG_OF[$1]}"
   fi
   rm -f -- "${HPCORCH_SOCKET_OF[$1]}"
 }
@@ -809,7 +810,8 @@ hpcorch_keep() {
   # Batch systems signal every process of a job: the servers serve until the program has ended.
   trap '' TERM INT HUP USR1 USR2
   if env --block-signal=TERM true 2>/dev/null; then
-    HPCORCH_SERVER_ENV=("--block-signal=TERM,INT" ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"})
+    HPCORCH_SERVER_ENV=("--block-signal=TERM,INT"
+      ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"})
   fi
   HPCORCH_CHILD="" HPCORCH_REASON="" HPCORCH_SERVERS=()
   declare -gA HPCORCH_LOG_OF=() HPCORCH_SOCKET_OF=()
@@ -857,8 +859,8 @@ hpcorch_prepare_ranks() {
   )"
 }
 
-# hpcorch_find_shared: the path of this run's private directory on this node, in HPCORCH_SHARED; nobody
-# else can know its name.
+# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else can
+# know its name.
 hpcorch_find_shared() {
   hpcorch_node_name
   if [[ ! -d $HPCORCH_TMPDIR || ! -w $HPCORCH_TMPDIR ]]; then HPCORCH_TMPDIR=/tmp; fi
@@ -885,6 +887,7 @@ hpcorch_join_node() {
     mkdir -- "$HPCORCH_SHARED/ranks"
     exec {HPCORCH_ALIVE}<>"$HPCORCH_SHARED/alive.new" {HPCORCH_LOCK}<>"$HPCORCH_SHARED/lock.new"
     if ! { flock --exclusive "$HPCORCH_ALIVE" && flock --shared "$HPCORCH_LOCK"; }; then
+      rm -rf -- "$HPCORCH_SHARED"
       hpcorch_fail "files in $HPCORCH_TMPDIR cannot be locked: let TMPDIR name a local directory"
     fi
     mv -- "$HPCORCH_SHARED/alive.new" "$HPCORCH_SHARED/alive"
@@ -894,7 +897,9 @@ hpcorch_join_node() {
     deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
     until [[ -e $HPCORCH_SHARED/lock ]]; do
       hpcorch_clock
-      ((REPLY < deadline)) || hpcorch_fail "the directory $HPCORCH_SHARED cannot be made on $HPCORCH_NODE"
+      if [[ ! -d $HPCORCH_SHARED ]] || ((REPLY >= deadline)); then
+        hpcorch_fail "the directory $HPCORCH_SHARED cannot be made on $HPCORCH_NODE"
+      fi
       hpcorch_pause 10
     done
     exec {HPCORCH_LOCK}<>"$HPCORCH_SHARED/lock"
