@@ -25,7 +25,7 @@ test: prepare lint ## set up what tests need, then run every check and every tes
 bench: prepare $(FOR_TESTS) ## measure speed; prints ratios
 	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python -m tests.bench.$$(basename $$script .py); done
 
-soak: prepare $(FOR_TESTS) ## repeat for hours what tests do once: races, mostly
+soak: prepare $(FOR_TESTS) ## 200 races of 64 processes for the server of their node
 	$(BIN)/pytest -v tests/soak
 
 cluster: prepare $(FOR_TESTS) ## bring up a Slurm cluster of four nodes on this machine to play with
