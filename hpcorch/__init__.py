@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hpcorch.client import (
         Client,
         ConfigOptions,
+        Dataset,
+        DatasetConverter,
         LLDebug,
         LLDeveloper,
         LLInfo,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
         log_error,
         log_warning,
     )
+    from hpcorch.describe.container import Container, Singularity
     from hpcorch.describe.model import Model
     from hpcorch.describe.orchestrator import Orchestrator
     from hpcorch.describe.settings import RunSettings
@@ -34,6 +37,9 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "ConfigOptions",
+    "Container",
+    "Dataset",
+    "DatasetConverter",
     "Experiment",
     "HpcorchError",
     "LLDebug",
@@ -44,6 +50,7 @@ __all__ = [
     "Model",
     "Orchestrator",
     "RunSettings",
+    "Singularity",
     "TaskState",
     "get_logger",
     "log_data",
@@ -52,11 +59,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Container": "hpcorch.describe.container",
     "Experiment": "hpcorch.experiment",
     "HpcorchError": "hpcorch.errors",
     "Model": "hpcorch.describe.model",
     "Orchestrator": "hpcorch.describe.orchestrator",
     "RunSettings": "hpcorch.describe.settings",
+    "Singularity": "hpcorch.describe.container",
     "TaskState": "hpcorch.schedulers.base",
     "get_logger": "hpcorch.log",
 }

@@ -10,13 +10,16 @@ import re
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcorch import __version__, schedulers, server, shell
+from hpcorch.checkpoints import find_checkpoint
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
+from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError, SchedulerError
+from hpcorch.module.library import find_module
 from hpcorch.paths import templates_dir
 from hpcorch.plan import (
     DatabaseUse,
@@ -29,11 +32,17 @@ from hpcorch.plan import (
 )
 from hpcorch.render import Renderer, Script
 from hpcorch.schedulers.base import Limits, Scheduler
-from hpcorch.sites import Site
+from hpcorch.sites import Site, template_dirs
 
 _INTERFACES = Path("/sys/class/net")
 # qsub prints its version without asking anybody.
 _VERSION_SECONDS = 10.0
+_MPI_COMMANDS = ("mpirun", "mpiexec", "orterun")
+_MPI_WORDS = {
+    r"open ?mpi|openrte|prrte": "openmpi",
+    r"hydra|intel\(r\) mpi": "hydra",
+    r"\bpals\b": "pals",
+}
 # Where Slurm's clients look; the last one is where a cluster without local files puts its own.
 _SLURM_CONFS = (
     "/etc/slurm/slurm.conf",
@@ -63,11 +72,18 @@ def choose_scheduler(
         name, reason = _detect(environ)
     if name == "slurm" and environ.get("SLURM_JOB_ID"):
         name, reason = "slurm-steps", f"this is inside the Slurm job {environ['SLURM_JOB_ID']}"
-    return schedulers.create(name, templates_dir(), environ, site.pbs_place), reason
+    if name in ("pbs", "torque") and _pbs_job(environ):
+        name, reason = "pbs-steps", f"this is inside the PBS job {environ['PBS_JOBID']}"
+    if name == "pbs" and site.pbs_dialect == "torque":
+        name, reason = "torque", f"{site.origins['pbs_dialect']} says so"
+    timeout = site.command_timeout_seconds
+    return schedulers.create(name, templates_dir(), environ, site.pbs_place, timeout), reason
 
 
 def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
     """Find the batch system: programs alone do not make one, a configuration must be there too."""
+    if _pbs_job(environ):
+        return "pbs", f"this is inside the PBS job {environ['PBS_JOBID']}"
     program = shutil.which("qsub", path=environ.get("PATH"))
     if program is not None and (version := _ask_version(program)):
         return "pbs", f"{program} says {version}"
@@ -78,6 +94,12 @@ def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
         if conf and Path(conf).is_file():
             return "slurm", f"{program} and {conf} are there"
     return "local", f"{program} is there, but no slurm.conf"
+
+
+def _pbs_job(environ: Mapping[str, str]) -> bool:
+    """Say whether this is a job of PBS: a plugin of Slurm sets PBS's variables in its own jobs."""
+    inside = bool(environ.get("PBS_JOBID") and environ.get("PBS_NODEFILE"))
+    return inside and "SLURM_JOB_ID" not in environ
 
 
 def _ask_version(program: str) -> str:
@@ -95,6 +117,14 @@ def pbs_version(said: str) -> str:
     return found[0] if found else ""
 
 
+def mpi_library(said: str) -> str:
+    """Return which MPI library a launch command belongs to, by what --version prints."""
+    for words, library in _MPI_WORDS.items():
+        if re.search(words, said, re.IGNORECASE):
+            return library
+    return ""
+
+
 class Builder:
     """Plans and renders for one scheduler and site; the server is looked up when first needed."""
 
@@ -102,8 +132,9 @@ class Builder:
         self._site = site
         self._scheduler = scheduler
         self._environ = environ
-        self._renderer = Renderer(templates_dir(), site.template_dirs)
+        self._renderer = Renderer(templates_dir(), template_dirs(site, environ))
         self._machine: Machine | None = None
+        self._mpi_of: dict[str, str] = {}
         self._limits: Limits | None = None
 
     def machine(self) -> Machine:
@@ -117,6 +148,7 @@ class Builder:
                 server_conf=conf,
                 cli=server.find_cli(self._environ, found) or "",
                 openssl=shutil.which("openssl", path=self._environ.get("PATH")) is not None,
+                module=str(find_module(self._environ) or ""),
             )
         return self._machine
 
@@ -124,7 +156,10 @@ class Builder:
         """Plan and render a standard database; raises InputError, SecurityError, TemplateError."""
         self._check_interfaces("interface", database.interfaces)
         _check_modules(database.module_paths)
-        return self._built(plan_database(database, self.machine(), self._target(run_dir)))
+        restore = ""
+        if database.restore is not None:
+            restore = str(find_checkpoint(database.name, database.restore, database.db_nodes))
+        return self._built(plan_database(database, self.machine(), self._target(run_dir), restore))
 
     def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Built:
         """Plan and render a program; raises InputError or TemplateError."""
@@ -132,8 +167,10 @@ class Builder:
         if model.colocation is not None:
             self._check_interfaces("ifname", model.colocation.interfaces)
             machine = self.machine()
-        executable = self._executable(model)
-        return self._built(plan_model(model, executable, uses, machine, self._target(run_dir)))
+        settings = model.run_settings
+        programs = [self._executable(model.name, item) for item in (settings, *settings.mpmd)]
+        target = replace(self._target(run_dir), mpi=self._mpi(settings))
+        return self._built(plan_model(model, programs[0], uses, machine, target, programs[1:]))
 
     def check_limits(self, built: Sequence[Built]) -> None:
         """Ask the cluster for its limits, once, and hold the jobs against them.
@@ -150,25 +187,47 @@ class Builder:
             check_limits(item.job.resources, self._limits)
 
     def _target(self, run_dir: Path) -> Target:
-        return Target(self._scheduler, self._site, str(run_dir), secrets.token_hex(8))
+        token = secrets.token_hex(8)
+        return Target(self._scheduler, self._site, str(run_dir), token, _own_umask())
 
     def _built(self, job: Job) -> Built:
         return Built(job, self._renderer.render(job, self._scheduler.name, __version__))
 
-    def _executable(self, model: Model) -> str:
+    def _mpi(self, settings: RunSettings) -> str:
+        """Return the library of the launch command: the site says, or the command itself does."""
+        if self._site.mpi != "auto":
+            return self._site.mpi
+        command = settings.run_command
+        if command == "auto" and self._scheduler.name == "pbs":
+            command = "mpiexec"
+        path = shutil.which(command, path=self._environ.get("PATH"))
+        if path is None or command not in _MPI_COMMANDS:
+            return ""
+        if path not in self._mpi_of:
+            try:
+                said = shell.run(shell.Command((path, "--version"), timeout=_VERSION_SECONDS))
+            except SchedulerError:
+                return ""
+            self._mpi_of[path] = mpi_library(said.out + said.err)
+        return self._mpi_of[path]
+
+    def _executable(self, name: str, settings: RunSettings) -> str:
         """Return the path of the program, which will run in another directory.
 
         A batch system's nodes may have programs that this machine lacks: a bare name is then left
-        to them.
+        to them, and the name of a program in a container to the container.
         """
-        settings = model.run_settings
         search = settings.env_vars.get("PATH", self._environ.get("PATH"))
-        for what in (settings.exe, _launcher_program(settings.run_command)):
+        container = settings.container
+        first = ("exe", settings.exe) if container is None else ("container", container.runtime)
+        for field, what in (first, ("run_command", _launcher_program(settings.run_command))):
             elsewhere = self._scheduler.is_remote and "/" not in what
             if what and not elsewhere and shutil.which(what, path=search) is None:
                 raise InputError(
-                    f"exe of {model.name} is {what!r}: there is no such program on this machine"
+                    f"{field} of {name} is {what!r}: there is no such program on this machine"
                 )
+        if container is not None:
+            return settings.exe
         found = shutil.which(settings.exe, path=search)
         return settings.exe if found is None else str(Path(found).absolute())
 
@@ -182,6 +241,13 @@ class Builder:
                 raise InputError(
                     f"{field} is {name!r}: this machine has the interfaces " + ", ".join(here)
                 )
+
+
+def _own_umask() -> str:
+    # Asking for it is setting it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return f"{mask:04o}"
 
 
 def _launcher_program(run_command: str) -> str:

@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-from hpcorch import report, rundir
+from hpcorch import placement, progress, report, rundir
 from hpcorch.build import Builder, Built, choose_scheduler
 from hpcorch.database import Database
 from hpcorch.describe import check
+from hpcorch.describe.container import Container
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
-from hpcorch.errors import HpcorchError, InputError, RunNotFound, StartFailed
+from hpcorch.errors import HpcorchError, InputError, RunNotFound
 from hpcorch.log import get_logger
+from hpcorch.placement import Placement
 from hpcorch.plan import DatabaseUse, suffix
 from hpcorch.roster import Entity, Roster
 from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.sites import load_site
+from hpcorch.startup import Startup
 from hpcorch.stop import stop as stop_runs
 from hpcorch.submit import recover, submit
-from hpcorch.track import RunSnapshot, Tracker, glance_seconds, wait_for
+from hpcorch.track import RunSnapshot, Tracker, wait_for
 
 
 class Experiment:
@@ -56,7 +58,7 @@ class Experiment:
         )
         self._builder = Builder(self._site, self._scheduler, os.environ)
         self._journal = Journal(Path(self.exp_path))
-        self._tracker = Tracker(self._scheduler)
+        self._tracker = Tracker(self._scheduler, cache=self._journal.directory)
         self._roster = Roster(Path(self.exp_path))
         self._tokens: list[str] = []
         self._log = get_logger(name)
@@ -94,6 +96,7 @@ class Experiment:
         threads: int = 1,
         maxmemory: str | None = None,
         module_paths: Sequence[str] = (),
+        ai_commands: bool | None = None,
         layout: str = "array",
         hosts: str | Sequence[str] | None = None,
         account: str = "",
@@ -102,6 +105,8 @@ class Experiment:
         shards_per_host: int = 1,
         db_cpus: int | None = None,
         custom_pinning: Iterable[int | Iterable[int]] | None = None,
+        checkpoint: bool = False,
+        restore: str | None = None,
     ) -> Orchestrator:
         """Describe a database of `db_nodes` shards; the arguments are those of Orchestrator.
 
@@ -117,11 +122,14 @@ class Experiment:
             threads=threads,
             maxmemory=maxmemory,
             module_paths=module_paths,
+            ai_commands=ai_commands,
             layout=layout,
             batch_settings=BatchSettings(time=time, queue=queue, account=account),
             shards_per_host=shards_per_host,
             db_cpus=db_cpus,
             custom_pinning=custom_pinning,
+            checkpoint=checkpoint,
+            restore=restore,
         )
         if hosts is not None:
             database.set_hosts(hosts)
@@ -148,13 +156,14 @@ class Experiment:
         run_command: str | None = "auto",
         run_args: Mapping[str, str | int | float | None] | None = None,
         env_vars: Mapping[str, str | int | float] | None = None,
+        container: Container | None = None,
     ) -> RunSettings:
         """Describe how a program is run; the arguments are those of RunSettings."""
-        return RunSettings(exe, exe_args, run_command, run_args, env_vars)
+        return RunSettings(exe, exe_args, run_command, run_args, env_vars, container)
 
     def create_batch_settings(
         self,
-        nodes: int = 1,
+        nodes: int | None = None,
         time: str = "",
         queue: str = "",
         account: str = "",
@@ -163,20 +172,48 @@ class Experiment:
         """Describe what to ask a batch system for; the arguments are those of BatchSettings."""
         return BatchSettings(nodes, time, queue, account, batch_args)
 
-    def generate(self, *entities: Entity, overwrite: bool = False) -> None:
-        """Make the run directories.
+    def generate(self, *entities: Entity, tag: str | None = None, overwrite: bool = False) -> None:
+        """Make the run directories and put the attached files there.
 
-        One that holds an earlier run is refused unless `overwrite` is true; then what that run
-        left is removed. Raises InputError.
+        `tag` is the text that stands on both sides of a marker in files to configure, by default a
+        semicolon. A directory that holds an earlier run or its files is refused unless `overwrite`
+        is true; then what that run left is removed, and files of the same names are replaced.
+        All of this is checked before anything is written. Raises InputError.
         """
-        for entity in self._roster.checked(entities):
+        marker = placement.checked_marker(tag)
+        chosen = self._roster.checked(entities)
+        placements = self._survey(chosen, marker)
+        for entity in chosen:
             directory = self._roster.directory(entity)
-            if (directory / self._scheduler.script_name).exists() and not overwrite:
+            holds_run = (directory / self._scheduler.script_name).exists()
+            if (holds_run or placement.is_generated(directory)) and not overwrite:
                 raise InputError(
                     f"{directory} holds an earlier run of {entity.name}", "say overwrite=True"
                 )
-            self._refuse_if_running(self._submitted([entity]))
-            rundir.prepare(directory, entity.name, 1)
+        self._refuse_if_running(self._submitted(chosen))
+        for entity in chosen:
+            rundir.prepare(self._roster.directory(entity), entity.name, 1)
+        self._place_files(placements)
+
+    def _survey(
+        self, entities: Sequence[Entity], marker: str | None = None
+    ) -> list[tuple[Model, Placement, str]]:
+        """Look at the files of programs; without a marker of those that are not there yet."""
+        found = []
+        for entity in entities:
+            if not isinstance(entity, Model):
+                continue
+            where, params, files = self._roster.directory(entity), entity.params, entity.files
+            chosen = marker or placement.generated_marker(where, params, files)
+            if chosen is not None and (params or files):
+                found.append((entity, placement.survey(entity.name, files), chosen))
+        return found
+
+    def _place_files(self, placements: Sequence[tuple[Model, Placement, str]]) -> None:
+        for model, found, marker in placements:
+            directory = self._roster.directory(model)
+            for warning in placement.write(found, directory, model.name, model.params, marker):
+                self._log.warning(warning)
 
     def preview(self, *entities: Entity) -> str:
         """Return the scripts that start would submit now; every start has a token of its own."""
@@ -191,6 +228,7 @@ class Experiment:
         summary: bool = False,
         kill_on_interrupt: bool = True,
         wait: bool = True,
+        queue_timeout: float | None = None,
     ) -> None:
         """Start databases, wait until they answer, then start the programs.
 
@@ -198,44 +236,53 @@ class Experiment:
         then wait for their databases themselves, and block is without effect. `summary` logs the
         table before returning. `kill_on_interrupt` stops what this call started on Ctrl-C; when
         something cannot be started, what this call started before is stopped in any case.
+        `queue_timeout` is how many seconds a database's shards may stay queued (default: any time).
         All input is checked before anything starts. Raises InputError, SecurityError,
         ServerNotFound, SchedulerError, or StartFailed with the cause.
         """
         chosen = self._roster.checked(entities)
+        if queue_timeout is not None:
+            check.seconds("queue_timeout", queue_timeout)
+            if not wait:
+                raise InputError("queue_timeout is for start that waits: leave out wait=False")
         self._refuse_if_running(self._submitted(chosen))
         built = self._build(chosen)
+        placements = self._survey(chosen)
         rundir.make_private(Path(self.exp_path))
         self._builder.check_limits([item for _, item in built])
         for entity, item in built:
             for warning in item.job.warnings:
                 self._log.warning(warning)
             rundir.make_private(self._roster.directory(entity))
+        self._place_files(placements)
         begun: list[Run] = []
         with self._all_or_nothing(begun, kill_on_interrupt):
-            self._start_databases(built, begun, wait)
-            databases = len(begun)
+            databases = self._start_databases(built, begun)
+            startup = Startup(self._scheduler, self._tracker, self._log, queue_timeout)
+            for run, database in databases if wait else ():
+                startup.wait(run, database)
             for entity, item in built:
                 if isinstance(entity, Model):
                     begun.append(self._submit(item))
-            programs = begun[databases:]
+            programs = begun[len(databases) :]
             if block and wait and programs:
-                wait_for(self._tracker, programs, self._report_changes())
+                with progress.watching(self._log) as show:
+                    wait_for(self._tracker, programs, show)
         if summary:
             self._log.info("\n%s", self.summary())
 
     def _start_databases(
-        self, built: Sequence[tuple[Entity, Built]], begun: list[Run], wait: bool
-    ) -> None:
-        started: list[tuple[Orchestrator, Run, Database]] = []
+        self, built: Sequence[tuple[Entity, Built]], begun: list[Run]
+    ) -> list[tuple[Run, Database]]:
+        started: list[tuple[Run, Database]] = []
         for entity, item in built:
             if isinstance(entity, Orchestrator):
                 run = self._submit(item)
                 begun.append(run)
                 database = Database(Path(run.directory), run.job.job if run.job else None)
                 entity.attach(database)
-                started.append((entity, run, database))
-        for entity, run, database in started if wait else ():
-            self._await_database(entity, run, database)
+                started.append((run, database))
+        return started
 
     def _submit(self, built: Built) -> Run:
         with self._journal.lock():
@@ -247,26 +294,6 @@ class Experiment:
         self._log.info("submitted %s as job %s", run.entity, label)
         # The journal knows when it was submitted; this process would read another clock.
         return next(item for item in self._journal.runs() if item.token == run.token)
-
-    def _await_database(self, entity: Orchestrator, run: Run, database: Database) -> None:
-        began = time.monotonic()
-        while not database.is_published():
-            shot = self._tracker.snapshot([run])[0]
-            # One shard that has ended is enough: the others may be queued for hours.
-            if any(task.state.terminal for task in shot.tasks):
-                raise StartFailed(
-                    f"database {entity.name} did not start: {report.why(shot)}",
-                    f"its logs are in {Path(run.directory) / 'logs'}",
-                )
-            time.sleep(glance_seconds(self._scheduler) / 5)
-        database.register()
-        took = time.monotonic() - began
-        self._log.info(
-            "database %s answers at %s after %.2f s",
-            entity.name,
-            ",".join(database.addresses()),
-            took,
-        )
 
     def stop(self, *entities: Entity) -> None:
         """Stop entities, programs before databases; without arguments everything.
@@ -284,7 +311,8 @@ class Experiment:
     def poll(self, *, verbose: bool = True) -> None:
         """Wait until no program of this experiment runs any more; databases are not waited for."""
         runs = [run for run in self._runs() if run.kind == "model"]
-        wait_for(self._tracker, runs, self._report_changes() if verbose else _ignore)
+        with progress.watching(self._log) if verbose else nullcontext(_ignore) as show:
+            wait_for(self._tracker, runs, show)
 
     def finished(self, entity: Entity) -> bool:
         """Whether the last run of `entity` has ended; raises InputError if it never started."""
@@ -350,17 +378,6 @@ class Experiment:
     def _snapshots(self) -> list[RunSnapshot]:
         return self._tracker.snapshot(self._runs())
 
-    def _report_changes(self) -> Callable[[Sequence[RunSnapshot]], None]:
-        seen: dict[str, TaskState] = {}
-
-        def report_changes(shots: Sequence[RunSnapshot]) -> None:
-            for shot in shots:
-                if seen.get(shot.run.token) is not shot.state:
-                    seen[shot.run.token] = shot.state
-                    self._log.info(report.change(shot))
-
-        return report_changes
-
     @contextmanager
     def _all_or_nothing(self, begun: list[Run], kill_on_interrupt: bool) -> Iterator[None]:
         """Stop what one call of start has begun when the rest of it cannot be."""
@@ -384,4 +401,4 @@ class Experiment:
 
 
 def _ignore(_: Sequence[RunSnapshot]) -> None:
-    """Report nothing."""
+    """Show nothing."""

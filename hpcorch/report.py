@@ -43,17 +43,6 @@ def table(
     return str(tabulate(lines, headers=HEADERS, tablefmt=style, disable_numparse=True))
 
 
-def why(shot: RunSnapshot) -> str:
-    """Return why a run did not come up: what failed, and what still waits for what."""
-    causes = [shot.reason or str(shot.state)]
-    waiting = [task for task in shot.tasks if task.state is TaskState.QUEUED]
-    if waiting:
-        numbers = ", ".join(str(task.index) for task in waiting[:10])
-        reasons = sorted({task.reason for task in waiting if task.reason})
-        causes.append(f"still queued: {numbers}" + (f" ({'; '.join(reasons)})" if reasons else ""))
-    return "; ".join(causes)
-
-
 def change(shot: RunSnapshot) -> str:
     """Return one line that says how a run stands now."""
     line = f"{shot.run.entity} is {shot.state}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hpcorch.database import Database
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.errors import InputError, InputTypeError
@@ -38,6 +39,8 @@ class Roster:
                     f"path of {entity.name} is {directory}: {other.name} of this experiment has it"
                 )
         self._entities[entity.name] = entity
+        if isinstance(entity, Orchestrator):
+            entity.settle(Database(directory))
 
     def checked(self, entities: Sequence[object]) -> list[Entity]:
         """Return `entities` if all are databases or models, taking those that are new."""

@@ -24,6 +24,8 @@ from hpcorch.schedulers.base import JobId, JobRef
 
 # Longer than any submission takes.
 _LOCK_SECONDS = 300.0
+# It tells with which parameters and files a directory was generated.
+PARAMETERS = "hpcorch_params.json"
 # What a run leaves and the next run of the same entity must not see.
 _STALE_DIRS = ("shards", "exit", "logs", "tls")
 _STALE_FILES = ("job.json", "address.env", "address.json", "credentials", "admin-credentials")
@@ -100,17 +102,72 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
             raise
 
 
+def put_copy(directory: Path, target: str, source: Path, data: bytes | None = None) -> None:
+    """Put a copy of `source`, or `data` with its mode, at `target` inside a run directory.
+
+    A link that leads to no file is copied as a link. What was there before is replaced at once.
+    Raises StorageError.
+    """
+    with _replacing(directory, target) as temporary:
+        if not source.is_file():
+            temporary.symlink_to(source.readlink())
+            return
+        if data is None:
+            shutil.copyfile(source, temporary)
+        else:
+            temporary.write_bytes(data)
+        shutil.copymode(source, temporary)
+
+
+def put_link(directory: Path, target: str, source: str) -> None:
+    """Put a link to `source` at `target` inside a run directory; raises StorageError."""
+    with _replacing(directory, target) as temporary:
+        temporary.symlink_to(source)
+
+
+def parameters(directory: Path) -> dict[str, Any]:
+    """Return what was written down when the directory was generated; empty if it was not."""
+    return _read_json(directory / PARAMETERS) or {}
+
+
+@contextmanager
+def _replacing(directory: Path, target: str) -> Iterator[Path]:
+    """Give a path to make a file at, which then takes the place of `target`."""
+    path = directory / target
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _storing(path):
+        folder = directory
+        for part in Path(target).parts[:-1]:
+            folder = folder / part
+            # A link would lead out of the run directory.
+            if folder.is_symlink():
+                folder.unlink()
+            folder.mkdir(exist_ok=True)
+        try:
+            temporary.unlink(missing_ok=True)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
 def prepare(directory: Path, name: str, elements: int) -> None:
     """Make a run directory ready for a new run: what an earlier run left is removed."""
     make_private(directory)
+    clear(directory)
+    with _storing(directory):
+        (directory / "logs").mkdir(mode=0o700)
+        if elements == 1:
+            _link_output(directory, name)
+
+
+def clear(directory: Path) -> None:
+    """Remove what a run has left that would mislead the next one; what it has saved stays."""
     with _storing(directory):
         for part in _STALE_DIRS:
             _remove(directory / part)
         for part in _STALE_FILES:
             (directory / part).unlink(missing_ok=True)
-        (directory / "logs").mkdir(mode=0o700)
-        if elements == 1:
-            _link_output(directory, name)
 
 
 def _link_output(directory: Path, name: str) -> None:
@@ -188,6 +245,12 @@ def job_label(directory: Path, job: str) -> str:
     return str(found.get("label") or "") or _first_line(directory / "shards" / "step")
 
 
+def job_of_token(directory: Path, token: str) -> JobId | None:
+    """Return the job that was submitted with `token`, if it has begun: it says so itself."""
+    found = _read_json(directory / "job.json") or {}
+    return JobId(str(found["job"])) if found.get("token") == token and "job" in found else None
+
+
 def record_never_started(run: Run) -> None:
     """Write the exit records of tasks that were stopped before they began.
 
@@ -224,6 +287,11 @@ class Journal:
     def __init__(self, exp_path: Path) -> None:
         self.exp_path = exp_path
         self._path = exp_path / ".hpcorch" / "journal.jsonl"
+
+    @property
+    def directory(self) -> Path:
+        """Where the journal is; what processes share of what they know is there too."""
+        return self._path.parent
 
     def lock(self) -> FileLock:
         """Return a lock that keeps two drivers of one experiment from starting the same entity.

@@ -34,22 +34,37 @@ def stop(
     scheduler: Scheduler,
     journal: Journal,
     grace: float = GRACE_SECONDS,
+    *,
+    known: Sequence[RunSnapshot] | None = None,
 ) -> list[RunSnapshot]:
     """End `runs`, programs before databases, and return their final states.
 
-    Raises SchedulerError when something is still alive after it was killed.
+    `known` is how they stood a moment ago, in the same order, and spares a query. Raises
+    SchedulerError when something is still alive after it was killed or could not be cancelled.
     """
-    runs = [look_up(run, scheduler) for run in runs]
-    shots = Tracker(scheduler).snapshot(runs)
+    if known is None or any(run.job is None for run in runs):
+        runs = [look_up(run, scheduler) for run in runs]
+        known = Tracker(scheduler).snapshot(runs)
+    shots = list(known)
+    silence = next((shot.stale for shot in shots if shot.stale), "")
     ending = [_marked(shot) for shot in shots if not shot.state.terminal]
     if not ending:
         return shots
     _note(ending, journal)
     marked = {run.token: run for run in ending}
     runs = [marked.get(run.token, run) for run in runs]
+    if silence:
+        # Every further question would take as long to fail as this one did.
+        get_logger("stop").warning("the scheduler could not be asked: %s", silence)
+    failures = []
     for kind in ("model", "database"):
-        _stop_kind([run for run in ending if run.kind == kind], scheduler, grace)
-    return Tracker(scheduler, patient=False).snapshot(runs)
+        try:
+            _stop_kind([run for run in ending if run.kind == kind], scheduler, grace, silence)
+        except SchedulerError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return Tracker(scheduler, patient=False, blind=bool(silence)).snapshot(runs)
 
 
 def _note(ending: Sequence[Run], journal: Journal) -> None:
@@ -73,10 +88,10 @@ def _marked(shot: RunSnapshot) -> Run:
     return replace(shot.run, stopped=True, ended_before_stop=ended)
 
 
-def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
+def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float, silence: str) -> None:
     if not runs:
         return
-    tracker = Tracker(scheduler, _QUERY_SECONDS)
+    tracker = Tracker(scheduler, _QUERY_SECONDS, blind=bool(silence))
     asked = False
     for run in runs:
         if run.kind == "database" and run.job is not None:
@@ -86,7 +101,10 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
     for force, patience in ((False, grace), (True, max(grace, _DEATH_SECONDS))):
         refs = _alive(tracker, runs)
         if refs:
-            shell.run(scheduler.cancel_command(refs, force=force))
+            _cancel(refs, runs, scheduler, force=force, silent=bool(silence))
+            if silence:
+                # It has answered now.
+                tracker, silence = Tracker(scheduler, _QUERY_SECONDS), ""
             _await_end(tracker, runs, patience)
     left = _alive(tracker, runs)
     alive = {ref.token for ref in left}
@@ -98,14 +116,31 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
         raise SchedulerError(f"these jobs are still alive after they were killed: {names}")
 
 
+def _cancel(
+    refs: Sequence[JobRef], runs: Sequence[Run], scheduler: Scheduler, *, force: bool, silent: bool
+) -> None:
+    """Cancel jobs; that some have ended is no failure, that nobody answers is one."""
+    done = shell.run(scheduler.cancel_command(refs, force=force))
+    if done.code == 0:
+        return
+    if not silent and not any(shot.stale for shot in Tracker(scheduler).snapshot(runs)):
+        return
+    names = ", ".join(scheduler.job_label(ref) for ref in refs)
+    said = "; ".join((done.err or done.out).split("\n")).strip("; ")
+    raise SchedulerError(
+        f"the scheduler does not answer: these jobs could not be cancelled: {names} ({said})",
+        "say it again when it does",
+    )
+
+
 def _shut_down(database: Database) -> bool:
-    """Ask the shards to end; say whether there was anybody to ask."""
+    """Ask the shards to end; say whether they will."""
     if not database.is_published():
         return False
     addresses = database.addresses()
-    database.shut_down()
+    ending = database.shut_down()
     database.unregister(addresses)
-    return True
+    return ending
 
 
 def _alive(tracker: Tracker, runs: Sequence[Run]) -> list[JobRef]:

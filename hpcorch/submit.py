@@ -62,7 +62,8 @@ def look_up(run: Run, scheduler: Scheduler) -> Run:
         return run
     asked = shell.run(scheduler.find_command(run.entity, run.token))
     found = scheduler.parse_find(asked, run.token)
-    return replace(run, job=found)
+    # A job that has ended already is in no queue, but it has left its id.
+    return replace(run, job=found or rundir.job_of_token(Path(run.directory), run.token))
 
 
 def recover(runs: Sequence[Run], scheduler: Scheduler, journal: Journal) -> list[Run]:
@@ -83,7 +84,7 @@ def _call(request: Submittable, scheduler: Scheduler) -> JobId:
     try:
         return scheduler.parse_submit(shell.run(scheduler.submit_command(request)))
     except (CommandTimeout, SubmitAmbiguous) as error:
-        found = _find(request, scheduler, error)
+        found = _find(request, scheduler, error) or _own_word(request)
         if found is not None:
             return found
         raise _unknown(request, error) from error
@@ -95,6 +96,10 @@ def _find(request: Submittable, scheduler: Scheduler, cause: SchedulerError) -> 
         return scheduler.parse_find(asked, request.token)
     except SchedulerError as error:
         raise _unknown(request, cause) from error
+
+
+def _own_word(request: Submittable) -> JobId | None:
+    return rundir.job_of_token(Path(request.script_path).parent, request.token)
 
 
 def _unknown(request: Submittable, cause: SchedulerError) -> SubmitAmbiguous:

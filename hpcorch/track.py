@@ -13,8 +13,17 @@ from pathlib import Path
 
 from hpcorch import rundir, shell
 from hpcorch.errors import SchedulerError
+from hpcorch.pollcache import Answer, PollCache
 from hpcorch.rundir import ExitRecord, Run
-from hpcorch.schedulers.base import JobId, JobRef, QueueReport, Scheduler, TaskState, TaskStatus
+from hpcorch.schedulers.base import (
+    Command,
+    JobId,
+    JobRef,
+    QueueReport,
+    Scheduler,
+    TaskState,
+    TaskStatus,
+)
 
 # The worst end of any task is the end of its run.
 _SEVERITY = (
@@ -30,6 +39,7 @@ _SEVERITY = (
 _KILLED = (137, 143)
 # Scripts ask their batch system for it shortly before the walltime ends.
 _WALLTIME_SIGNAL = "USR1"
+_TIME_IS_OVER = "its walltime was over"
 # Records are files and cheaper to look at than the queue (Scheduler.poll_floor), but a shared file
 # system is not asked as often as a local one.
 _LOCAL_GLANCE, _SHARED_GLANCE = 0.05, 0.5
@@ -121,7 +131,8 @@ def merge(
         return previous
     if record is not None and _is_final(record, native, stop_wanted=stop_wanted, gone=gone):
         state = _ended(record, native, service=service, stop_wanted=stop_wanted)
-        return TaskSnapshot(index, state, record.code, record.elapsed, record.reason)
+        reason = record.reason or (_TIME_IS_OVER if state is TaskState.TIMED_OUT else "")
+        return TaskSnapshot(index, state, record.code, record.elapsed, reason)
     if native is not None and native.state is TaskState.UNKNOWN and previous is not None:
         return previous
     if native is not None:
@@ -161,6 +172,9 @@ def _ended(
         return TaskState.TIMED_OUT
     if record.signal or (stop_wanted and record.code in _KILLED):
         return TaskState.CANCELLED
+    # The signal reaches tasks one after the other; one may see another's end before it comes.
+    if stop_wanted and _blames_another(record.reason):
+        return TaskState.CANCELLED
     if record.code == 0:
         return TaskState.CANCELLED if service else TaskState.COMPLETED
     return TaskState.FAILED
@@ -188,16 +202,26 @@ class Tracker:
 
     `poll_seconds` may shorten the scheduler's own poll_floor for a moment. A tracker that looks
     only once is not `patient`: it takes the word of the scheduler for tasks that have no record.
+    `cache` is the directory by which processes share a batch system's answers. A `blind` one never
+    asks the scheduler and knows only what the tasks themselves recorded.
     """
 
     def __init__(
-        self, scheduler: Scheduler, poll_seconds: float | None = None, *, patient: bool = True
+        self,
+        scheduler: Scheduler,
+        poll_seconds: float | None = None,
+        *,
+        patient: bool = True,
+        cache: Path | None = None,
+        blind: bool = False,
     ) -> None:
+        self._blind = blind
         self._scheduler = scheduler
         self._patient = patient
         floor = scheduler.poll_floor
         self._floor = floor if poll_seconds is None else min(floor, poll_seconds)
         self.glance = glance_seconds(scheduler)
+        self._cache = PollCache(cache if scheduler.is_batch else None)
         self._known: dict[tuple[str, int], TaskSnapshot] = {}
         self._missing_since: dict[tuple[str, int], float] = {}
         self._asked_for: frozenset[JobId] = frozenset()
@@ -219,6 +243,8 @@ class Tracker:
         return all(task is not None and task.state.terminal for task in known)
 
     def _may_ask(self, refs: Sequence[JobRef]) -> bool:
+        if self._blind:
+            return False
         wanted = frozenset(ref.id for ref in refs)
         now = time.monotonic()
         if wanted <= self._asked_for and now - self._asked_at < self._floor:
@@ -229,12 +255,14 @@ class Tracker:
     def _ask(self, refs: Sequence[JobRef]) -> QueueReport | None:
         """Ask the queue, and the accounting about what left it; None if the queue is silent."""
         try:
-            result = shell.run(self._scheduler.queue_command(refs))
-            report = dict(self._scheduler.parse_queue(result, refs))
+            answer = self._answer("queue", self._scheduler.queue_command(refs), refs)
+            report = dict(self._scheduler.parse_queue(answer.result, refs))
         except SchedulerError as error:
             self._failure = error.message
+            self._asked_at = time.monotonic()
             return None
         self._failure = ""
+        self._asked_at = time.monotonic() - answer.age
         missing = [ref for ref in refs if self._has_missing(ref, report)]
         return {**self._ask_history(missing), **report} if missing else report
 
@@ -244,11 +272,18 @@ class Tracker:
         if command is None:
             return {}
         try:
-            return self._scheduler.parse_history(shell.run(command), refs)
+            return self._scheduler.parse_history(
+                self._answer("history", command, refs).result, refs
+            )
         except SchedulerError as error:
             self._failure = error.message
             silence = TaskStatus(TaskState.UNKNOWN, "UNKNOWN", reason="the accounting is silent")
             return {(ref.id, index): silence for ref in refs for index in range(ref.elements)}
+
+    def _answer(self, query: str, command: Command, refs: Sequence[JobRef]) -> Answer:
+        jobs = [f"{ref.id.job};{ref.id.cluster}" for ref in refs]
+        name = f"{self._scheduler.name}-{query}"
+        return self._cache.answer(name, jobs, self._floor, lambda: shell.run(command))
 
     def _has_missing(self, ref: JobRef, report: QueueReport) -> bool:
         tasks = (index for index in range(ref.elements) if (ref.id, index) not in report)

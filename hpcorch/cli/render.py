@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING
 
 from hpcorch import rundir
 from hpcorch.build import Builder, Built, choose_scheduler
-from hpcorch.cli import output
+from hpcorch.cli import output, render_database
 from hpcorch.describe import cpus
 from hpcorch.describe.model import COLOCATED_PER, Model
-from hpcorch.describe.orchestrator import (
-    DEFAULT_IDENTIFIER,
-    LAYOUTS,
-    SECURITY_TIERS,
-    Orchestrator,
-)
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
 from hpcorch.plan import DatabaseUse, picture, seats, suffix
@@ -32,11 +26,6 @@ _EPILOG = """\
 examples:
   hpcorch render database --nodes 3 > db.sh
   hpcorch render model sim --use ./orchestrator -- ./sim --steps 100 > sim.sh
-"""
-_DATABASE_EPILOG = """\
-example: hpcorch render database --nodes 3 --port 7000 -o db.sh && bash db.sh &
-
-Programs find the database after: source RUN_DIR/address.env
 """
 _MODEL_EPILOG = """\
 example: hpcorch render model sim --colocate uds --use ./orchestrator -- ./sim --steps 100
@@ -51,8 +40,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(what=None)
     kinds = parser.add_subparsers(dest="what", metavar="KIND", title="kinds")
     database = kinds.add_parser("database", help="a database", description="Print its job script.")
-    database.epilog = _DATABASE_EPILOG
-    _database_arguments(database)
+    render_database.arguments(database)
     model = kinds.add_parser("model", help="a program", description="Print its job script.")
     model.epilog = _MODEL_EPILOG
     _model_arguments(model)
@@ -78,37 +66,6 @@ def _common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--job-cpus", metavar="LIST", help="for a job with these CPUs of a node (default: as here)"
     )
-
-
-def _database_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--identifier", default=DEFAULT_IDENTIFIER, metavar="ID", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--nodes", type=int, default=1, metavar="N", help="shards (default: %(default)d)"
-    )
-    parser.add_argument(
-        "--port", type=int, default=6379, metavar="P", help="first to try (default: %(default)d)"
-    )
-    parser.add_argument(
-        "--interface", action="append", metavar="IF", help="network to listen on; may be repeated"
-    )
-    parser.add_argument(
-        "--security", default="password", metavar="TIER", help=" or ".join(SECURITY_TIERS)
-    )
-    parser.add_argument(
-        "--module", action="append", default=[], metavar="PATH", help="server module to load"
-    )
-    parser.add_argument("--maxmemory", metavar="SIZE", help="of each shard, such as 3gb")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="I/O threads")
-    parser.add_argument("--db-cpus", type=int, metavar="N", help="CPUs of each shard")
-    parser.add_argument(
-        "--pin", metavar="LIST", help="a host's CPUs for its shards, counted inside the job's own"
-    )
-    parser.add_argument(
-        "--shards-per-host", type=int, default=1, metavar="N", help="default: %(default)d"
-    )
-    parser.add_argument("--layout", choices=LAYOUTS, default="array", help="default: %(default)s")
 
 
 def _model_arguments(parser: ArgumentParser) -> None:
@@ -203,23 +160,7 @@ def _run_dir(args: Namespace, name: str) -> Path:
 
 
 def _database(args: Namespace) -> Built:
-    if args.program:
-        raise InputError(f"a database takes no program: {' '.join(args.program)!r} follows --")
-    database = Orchestrator(
-        db_identifier=args.identifier,
-        db_nodes=args.nodes,
-        port=args.port,
-        interface=args.interface,
-        path=args.path,
-        security=args.security,
-        threads=args.threads,
-        maxmemory=args.maxmemory,
-        module_paths=[str(Path(item).absolute()) for item in args.module],
-        layout=args.layout,
-        shards_per_host=args.shards_per_host,
-        db_cpus=args.db_cpus,
-        custom_pinning=None if args.pin is None else cpus.parse_list(args.pin),
-    )
+    database = render_database.described(args)
     return _builder(args).database(database, _run_dir(args, database.name))
 
 

@@ -11,6 +11,7 @@ from hpcorch.errors import RunNotFound
 from hpcorch.paths import templates_dir
 from hpcorch.rundir import Journal, Run, find_runs
 from hpcorch.schedulers.base import Scheduler
+from hpcorch.sites import load_site
 from hpcorch.track import RunSnapshot, Tracker
 
 
@@ -50,17 +51,23 @@ class Watcher:
     """Follows runs of any number of schedulers, each asked once for all of its runs.
 
     One that looks only once is not `patient`: it takes the schedulers' word for what has ended.
+    `where` is a directory whose processes share what schedulers answer.
     """
 
-    def __init__(self, *, patient: bool = True) -> None:
+    def __init__(self, *, patient: bool = True, where: str | None = None) -> None:
         self._patient = patient
+        self._cache = None if where is None else journal_of(where).directory
         self.schedulers: dict[str, Scheduler] = {}
         self._trackers: dict[str, Tracker] = {}
 
     def scheduler(self, name: str) -> Scheduler:
         """Return the scheduler of that name; raises InputError for an unknown one."""
         if name not in self.schedulers:
-            self.schedulers[name] = schedulers.create(name, templates_dir(), os.environ)
+            site = load_site(os.environ)
+            timeout = site.command_timeout_seconds
+            self.schedulers[name] = schedulers.create(
+                name, templates_dir(), os.environ, site.pbs_place, timeout
+            )
         return self.schedulers[name]
 
     def snapshot(self, runs: Sequence[Run]) -> list[RunSnapshot]:
@@ -71,7 +78,9 @@ class Watcher:
         shots: dict[int, RunSnapshot] = {}
         for name in {run.scheduler for run in runs}:
             if name not in self._trackers:
-                self._trackers[name] = Tracker(self.scheduler(name), patient=self._patient)
+                self._trackers[name] = Tracker(
+                    self.scheduler(name), patient=self._patient, cache=self._cache
+                )
             places = [place for place, run in enumerate(runs) if run.scheduler == name]
             found = self._trackers[name].snapshot([runs[place] for place in places])
             shots.update(zip(places, found, strict=True))

@@ -55,7 +55,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Show the runs once, or until they have ended."""
-    watcher = Watcher(patient=args.watch)
+    watcher = Watcher(patient=args.watch, where=args.dir)
     if not args.watch:
         shots = watcher.snapshot(locate(args.dir))
         _show(args, shots, watcher)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from hpcorch.describe import check, cpus
+from hpcorch.describe.files import AttachedFiles, attached
 from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.errors import InputError, InputTypeError
 
@@ -68,11 +70,43 @@ class Model:
         self.path = None if path is None else check.path("path", path)
         self.batch = batch_settings or BatchSettings()
         self.colocation: Colocation | None = None
+        self.files = AttachedFiles()
 
     @property
     def colocated(self) -> bool:
         """Whether the model brings its own database."""
         return self.colocation is not None
+
+    def attach_generator_files(
+        self,
+        to_copy: str | Sequence[str] | None = None,
+        to_symlink: str | Sequence[str] | None = None,
+        to_configure: str | Sequence[str] | None = None,
+    ) -> None:
+        """Say which files generate, or else start, puts into the run directory.
+
+        They are copied, linked to, or copied with each marker such as `;name;` replaced by the
+        value of that parameter, or by the text inside it where there is no such parameter. Of a
+        directory the contents are taken. A second call replaces what the first has said.
+        Raises InputError or InputTypeError; whether the files exist is seen by generate and start.
+        """
+        self.files = attached(to_copy, to_symlink, to_configure)
+
+    def params_to_args(self, names: Sequence[str] | None = None) -> None:
+        """Add parameters to the program's arguments: `-n value`, or `--name=value` if longer.
+
+        `names` are those to add, None adds all. Raises InputError for a name that is none.
+        """
+        args: list[str] = []
+        for name in self.params if names is None else check.texts("names", names):
+            if name not in self.params:
+                known = ", ".join(self.params)
+                raise InputError(f"names holds {name!r}: the parameters of {self.name} are {known}")
+            value = self.params[name]
+            args += [f"-{name}", value] if len(name) == 1 else [f"--{name}={value}"]
+        # Other models may have been given the same settings.
+        self.run_settings = deepcopy(self.run_settings)
+        self.run_settings.add_exe_args(args)
 
     def colocate_db_tcp(
         self,

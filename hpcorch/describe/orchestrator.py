@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hpcorch.describe import check, cpus
 from hpcorch.describe.settings import BatchSettings
-from hpcorch.errors import InputTypeError, NotActive
+from hpcorch.errors import InputError, InputTypeError, NotActive
 from hpcorch.slots import SLOT_COUNT
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ SECURITY_TIERS = ("password", "tls", "smartredis", "open")
 DEFAULT_IDENTIFIER = "orchestrator"
 # A server's cluster bus port is its port + 10000 on the servers that cannot choose it.
 HIGHEST_CLUSTER_PORT = 65535 - 10000
+# A server that has a save point saves when it ends; this one never comes before that.
+_ONLY_AT_THE_END = 365 * 86400
 
 
 class Running(Protocol):
@@ -40,6 +42,17 @@ class Running(Protocol):
         """A connected client."""
 
 
+class Home(Protocol):
+    """The run directory of a database, which outlives its runs."""
+
+    @property
+    def checkpoint_path(self) -> str:
+        """Where its checkpoints are."""
+
+    def remove_stale_files(self) -> None:
+        """Remove what its last run has left."""
+
+
 class Orchestrator:
     """Description of a database: one server, or a cluster of `db_nodes` shards.
 
@@ -47,11 +60,16 @@ class Orchestrator:
     the network interface(s) to listen on, None lets the site or hpcorch choose; `security` is
     password (default), tls, smartredis (for programs that cannot authenticate) or open;
     `threads` are the server's I/O threads; `maxmemory` is text such as "3gb";
-    `module_paths` are server modules to load. On a batch system `layout` says whether the shards
-    are a job array or one job of `db_nodes` nodes, and `batch_settings` what to ask for.
-    `shards_per_host` lets several share a node there. `db_cpus` pins each shard to that many CPUs
-    of its own, `custom_pinning` such as [0, 2, range(5, 8)] says which CPUs of a host are dealt out
-    to its shards, in order; numbers count inside the CPUs that the job may use.
+    `module_paths` are server modules to load; `ai_commands` says whether hpcorch's own is loaded,
+    which answers SmartRedis' AI.* commands (None: with security="smartredis" it is). On a batch
+    system `layout` says whether the shards are a job array or one job of all nodes, and
+    `batch_settings` what to ask for. `shards_per_host` lets several share a node there.
+    `db_cpus` pins each shard to that many CPUs of its own, `custom_pinning` such as
+    [0, 2, range(5, 8)] says which CPUs of a host are dealt out to its shards, in order; numbers
+    count inside the CPUs that the job may use.
+    `checkpoint=True` saves the data when the database ends, also before its walltime does (default:
+    nothing is saved); `restore` is the run directory of a database that has done so, of as many
+    shards, whose data this one starts with.
     Raises InputError or InputTypeError that names the field.
     """
 
@@ -66,11 +84,14 @@ class Orchestrator:
         threads: int = 1,
         maxmemory: str | None = None,
         module_paths: Sequence[str] = (),
+        ai_commands: bool | None = None,
         layout: str = "array",
         batch_settings: BatchSettings | None = None,
         shards_per_host: int = 1,
         db_cpus: int | None = None,
         custom_pinning: Iterable[int | Iterable[int]] | None = None,
+        checkpoint: bool = False,
+        restore: str | None = None,
     ) -> None:
         self.db_identifier = check.name("db_identifier", db_identifier)
         self.db_nodes = check.integer("db_nodes", db_nodes, 1, SLOT_COUNT)
@@ -83,13 +104,19 @@ class Orchestrator:
         self.module_paths = tuple(
             check.path("module_paths", item) for item in check.texts("module_paths", module_paths)
         )
+        self.ai_commands = None if ai_commands is None else check.flag("ai_commands", ai_commands)
         self.layout = check.choice("layout", layout, LAYOUTS)
         self.batch = batch_settings or BatchSettings()
         self.shards_per_host = check.integer("shards_per_host", shards_per_host, 1, 1024)
         self.db_cpus = None if db_cpus is None else check.integer("db_cpus", db_cpus, 1, 4096)
         self.pinning = None if custom_pinning is None else cpus.normalise(custom_pinning)
+        self.checkpoint_seconds = _ONLY_AT_THE_END if check.flag("checkpoint", checkpoint) else None
+        self.restore = None if restore is None else check.path("restore", restore)
         self.settings: dict[str, str] = {}
+        self.cpus: int | None = None
+        self.run_args: dict[str, str | None] = {}
         self._running: Running | None = None
+        self._home: Home | None = None
 
     @property
     def name(self) -> str:
@@ -129,6 +156,39 @@ class Orchestrator:
             self._running.config_set(key, value)
         self.settings[key] = value
 
+    def enable_checkpoints(self, freq: int) -> None:
+        """Save the data every `freq` seconds in which it changed, and when the database ends.
+
+        At once when it runs; raises InputError, InputTypeError or a server's refusal.
+        """
+        freq = check.integer("freq", freq, 1, _ONLY_AT_THE_END)
+        if self._running is not None:
+            self._running.config_set("save", f"{freq} 1")
+        self.checkpoint_seconds = freq
+
+    @property
+    def checkpoint_file(self) -> str:
+        """Where the checkpoints are, for `restore`; raises NotActive outside an experiment."""
+        return self._homed().checkpoint_path
+
+    def remove_stale_files(self) -> None:
+        """Remove what the last run has left, but not what it has saved.
+
+        Raises InputError while it runs.
+        """
+        if self._running is not None:
+            raise InputError(f"database {self.name} was started", "stop it first")
+        self._homed().remove_stale_files()
+
+    def settle(self, home: Home) -> None:
+        """Tell this description its run directory."""
+        self._home = home
+
+    def _homed(self) -> Home:
+        if self._home is None:
+            raise NotActive(f"database {self.name} is in no experiment", "use create_database")
+        return self._home
+
     def attach(self, running: Running | None) -> None:
         """Connect this description to the database that runs for it (None: no longer)."""
         self._running = running
@@ -166,6 +226,15 @@ class Orchestrator:
     def set_batch_arg(self, arg: str, value: str | None = None) -> None:
         """Set a further option of the batch system."""
         self.batch.set(arg, value)
+
+    def set_cpus(self, num: int) -> None:
+        """Ask for this many CPUs for each shard; for batch systems."""
+        self.cpus = check.integer("num", num, 1, 1_000_000)
+
+    def set_run_arg(self, arg: str, value: str | None = None) -> None:
+        """Set an option of the srun that starts the shards of a gang or inside an allocation."""
+        key = check.name("arg", check.text("arg", arg).lstrip("-"))
+        self.run_args[key] = None if value is None else check.line("value", value)
 
     @property
     def hosts(self) -> list[str]:

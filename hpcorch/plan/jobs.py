@@ -39,23 +39,33 @@ class ServerFacts(Protocol):
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts that were looked up before planning: where things are, what the server can do."""
+    """Facts that were looked up before planning: where things are, what the server can do.
+
+    `module` is hpcorch's own server module, empty when it was not compiled.
+    """
 
     server: ServerFacts
     server_environment: Mapping[str, str]
     server_conf: str = ""
     cli: str = ""
     openssl: bool = True
+    module: str = ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a job goes: its batch system, site and run directory; `token` makes it unique."""
+    """Where a job goes: its batch system, site and run directory; `token` makes it unique.
+
+    `mpi` is the library that mpirun and mpiexec belong to, empty where that is not known.
+    `umask` is the user's own file mode mask, in octal: not every batch system carries it along.
+    """
 
     scheduler: Scheduler
     site: Site
     run_dir: str
     token: str
+    mpi: str = ""
+    umask: str = "0022"
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,9 @@ class DatabaseJob:
 
     A gang is one job of that many nodes, otherwise the tasks are a job array. `gang_starter` is
     the program by which PBS reaches a gang's other nodes. `shard_cpus` has one text for each shard
-    of a host, such as "0 1": its CPUs, counted inside those that the job may use.
+    of a host, such as "0 1": its CPUs, counted inside those that the job may use. `restore` is the
+    directory of the checkpoints to start from, or empty. `run_args` are options of the srun that
+    starts a gang.
     """
 
     name: str
@@ -106,6 +118,10 @@ class DatabaseJob:
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
     shard_cpus: tuple[str, ...] = ()
+    preamble: str = ""
+    restore: str = ""
+    run_args: tuple[str, ...] = ()
+    walltime_seconds: int = 0
     kind: str = "database"
 
 
@@ -136,10 +152,22 @@ class ColocationPlan:
 
 
 @dataclass(frozen=True)
+class ContainerPlan:
+    """How variables and directories reach the inside: the runtime's `prefix`, what it `mounts`."""
+
+    prefix: str
+    mounts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ModelJob:
     """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
 
     The first `launcher_words` of `program` are the command that launches its processes.
+    `preamble` is bash that the script runs first; `forward_environment` makes Open MPI carry the
+    variables to other nodes. `run_args` are options of the srun that starts a gang.
+    `umask` is the mask of its files. `owns_nodes`: it asked for whole nodes and for no number of
+    CPUs, so that it may use them all.
     """
 
     name: str
@@ -158,6 +186,13 @@ class ModelJob:
     warnings: tuple[str, ...] = ()
     gang: bool = False
     launcher_words: int = 0
+    preamble: str = ""
+    forward_environment: bool = False
+    container: ContainerPlan | None = None
+    run_args: tuple[str, ...] = ()
+    umask: str = "0022"
+    owns_nodes: bool = False
+    walltime_seconds: int = 0
     kind: str = "model"
 
 

@@ -102,8 +102,9 @@ class TaskStatus:
 class Resources:
     """What a job asks its batch system for. Empty and None mean: the system's own default.
 
-    `elements` tasks of `nodes` nodes each; `walltime` is HH:MM:SS or D-HH:MM:SS; `exclusive` asks
-    for whole nodes; `warn_seconds` is how long before the walltime ends the script wants a signal;
+    `elements` tasks of `nodes` nodes each; `walltime` is HH:MM:SS or D-HH:MM:SS; `memory` is
+    megabytes on each node; `features` is an expression of node features; `exclusive` asks for whole
+    nodes; `warn_seconds` is how long before the walltime ends the script wants a signal;
     `extra` holds further options, a value of None making a flag.
     """
 
@@ -121,6 +122,9 @@ class Resources:
     max_running: int | None = None
     warn_seconds: int = 0
     extra: tuple[tuple[str, str | None], ...] = ()
+    memory: int | None = None
+    excluded_hosts: tuple[str, ...] = ()
+    features: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,12 @@ class Scheduler(Protocol):
 
     def parse_submit(self, result: Result) -> JobId:
         """The id of the accepted job; raises CommandFailed, or SubmitAmbiguous if unknown."""
+
+    def try_command(self, job: Submittable) -> Command | None:
+        """The call that has a script checked without submitting it; None where there is none."""
+
+    def parse_try(self, result: Result) -> str:
+        """What the check said; raises CommandFailed when the script would be refused."""
 
     def find_command(self, name: str, token: str) -> Command:
         """The call that looks a job up by the name and token it was submitted with."""

@@ -221,6 +221,8 @@ hpcorch_rank() {
   hpcorch_await_keeper
   hpcorch_choose_server
   hpcorch_pin_rank
+  # Only now is all known that a container must let through: this node's directory and its server.
+  if declare -F hpcorch_enter_container >/dev/null; then hpcorch_enter_container; fi
   hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
     ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
     <&0 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- {HPCORCH_LOCK}>&- &

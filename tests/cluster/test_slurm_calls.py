@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hpcorch.schedulers.slurm import SlurmScheduler
 from tests.cluster.scenarios import Lab, table
+from tests.helpers import tool
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import SYSTEM_PATH
 
@@ -81,6 +85,31 @@ def test_however_often_one_looks_there_is_one_squeue_for_all_jobs(lab, calls):
     assert made["sacct"] == []
     (listed,) = {words[words.index("-j") + 1] for words in made["squeue"]}
     assert len(set(listed.split(","))) == 4
+
+
+def test_processes_that_look_at_the_same_run_share_one_answer(lab, calls):
+    lab.driver(STARTED)
+    calls()
+    began = time.monotonic()
+    shown = [json.loads(lab.cli("status", "lab", "--json"))["runs"] for _ in range(4)]
+    assert [[run["state"] for run in runs] for runs in shown] == [
+        [run["state"] for run in shown[0]]
+    ] * 4
+    intervals = int((time.monotonic() - began) / SlurmScheduler.poll_floor)
+    assert len(calls()["squeue"]) <= 1 + intervals
+
+
+def test_processes_that_cannot_write_there_ask_for_themselves(lab, calls):
+    lab.driver(STARTED)
+    calls()
+    folder = lab / ".hpcorch"
+    read_only = f"mount --bind {folder} {folder} && mount -o remount,ro,bind {folder} && "
+    status = f"{tool('hpcorch')} status lab --json"
+    words = ["unshare", "-m", "sh", "-c", f"{read_only} {status} && {status}"]
+    done = lab.cluster.run(words, cwd=lab.path)
+    assert done.stderr == ""
+    assert done.stdout.count('"stale": ""') == 8
+    assert len(calls()["squeue"]) == 2
 
 
 def test_all_programs_are_cancelled_by_one_scancel(lab, calls):

@@ -65,6 +65,24 @@ def test_each_node_has_one_server_for_all_its_processes(lab, node_dir, inside):
     assert len(logs) == 2
 
 
+def test_several_programs_of_one_launch_share_their_node_s_server(lab, node_dir):
+    code = """
+    settings = exp.create_run_settings("/bin/bash", ["-c", sys.argv[1], "_", "a"])
+    settings.set_tasks(2)
+    other = exp.create_run_settings("/bin/bash", ["-c", sys.argv[1], "_", "it's"])
+    settings.make_mpmd(other)
+    model = exp.create_model("both", settings)
+    model.colocate_db_uds(security="open")
+    exp.start(model)
+    tell(out=output(model), summary=exp.summary())
+    """
+    program = 'meet 3 start; echo "$SLURM_PROCID $1 $(ask GET came-start)"; meet 3 end'
+    found = lab.driver(code, ASK + program, env={"TMPDIR": str(node_dir)})
+    assert table(found["summary"])["both"]["Status"] == "Completed"
+    assert sorted(found["out"].splitlines()) == ["0 a 3", "1 a 3", "2 it's 3"]
+    assert list(node_dir.iterdir()) == []
+
+
 def test_a_cancelled_program_leaves_nothing_on_any_node(lab, node_dir):
     code = SIX + "exp.start(model, block=False)"
     program = 'trap "ask INCR asked; exit 3" TERM; touch "$1/up.$(uname -n).$$"; sleep 600 & wait'

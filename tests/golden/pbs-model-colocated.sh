@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 73aea09caf8ceb94771180733bfaf1ca48f7cb54d0172de6427ee0b75869181d
+# sha256 of what follows: c9dceba22b568825c1a75a746d63deba21a0871d0fbac96fb45a7a51377f9b17
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -18,9 +18,14 @@ HPCORCH_ELEMENTS=1
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=pbs
 
-HPCORCH_INDEX=${PBS_ARRAY_INDEX:-0}
-HPCORCH_JOB=$PBS_JOBID
-if [[ $PBS_JOBID == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
+# Torque has another name for it; the qsub of Slurm leaves Slurm's variables only.
+HPCORCH_INDEX=${PBS_ARRAY_INDEX-}
+for REPLY in "${PBS_ARRAYID-}" "${SLURM_ARRAY_TASK_ID-}" 0; do
+  HPCORCH_INDEX=${HPCORCH_INDEX:-$REPLY}
+done
+if [[ -z ${PBS_JOBID-} ]]; then PBS_JOBID=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}; fi
+HPCORCH_JOB=${PBS_ARRAY_ID:-$PBS_JOBID}
+if [[ $HPCORCH_JOB == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
 HPCORCH_TOKEN=0123456789abcdef
 # PBS may run a task again, elsewhere, and does not say so: the mark of its first life does.
 HPCORCH_GENERATION=0
@@ -28,6 +33,24 @@ if { read -r REPLY <"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started"; } 2>/dev/n
   [[ $REPLY == "$HPCORCH_JOB" ]]; then
   HPCORCH_GENERATION=1
 fi
+HPCORCH_WALLTIME_SECONDS=0
+
+# Why a signal came. Reads: HPCORCH_WALLTIME_SECONDS HPCORCH_STARTED
+
+# hpcorch_signal_meaning: PBS sends SIGTERM when somebody deletes a job and when its walltime is
+# over. The second is recorded as the warning that other batch systems send then.
+hpcorch_signal_meaning() {
+  local slack=$((HPCORCH_WALLTIME_SECONDS < 60 ? HPCORCH_WALLTIME_SECONDS / 10 : 5))
+  [[ $HPCORCH_SIGNAL == TERM ]] && ((HPCORCH_WALLTIME_SECONDS)) || return 0
+  hpcorch_clock
+  # The clock of PBS began a little before this script did.
+  if ((REPLY - HPCORCH_STARTED >= (HPCORCH_WALLTIME_SECONDS - slack) * 100)); then
+    HPCORCH_SIGNAL=USR1
+  fi
+}
+
+# PBS starts everything with a mask of its own; this is that of whoever made this script.
+umask 0022
 # PBS starts its jobs at home, wherever they were submitted.
 cd -- "${PBS_O_WORKDIR:-/}" 2>/dev/null || cd /
 export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
@@ -121,6 +144,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
@@ -398,8 +422,8 @@ hpcorch_write_conf() {
   local module
   {
     hpcorch_base_conf
-    hpcorch_conf_word "$HPCORCH_NODE_DIR"
-    printf 'dir %s\n' "$REPLY"
+    hpcorch_conf_word "${HPCORCH_DATA_DIR:-$HPCORCH_NODE_DIR}"
+    printf 'dir %s\ndbfilename dump.rdb\n' "$REPLY"
     if [[ -n ${HPCORCH_IPS[*]-} ]]; then printf 'bind %s\n' "${HPCORCH_IPS[*]}"; fi
     if [[ $HPCORCH_DATA_TLS == 1 || $HPCORCH_BUS_TLS == 1 ]]; then
       hpcorch_tls_conf "$1"
@@ -407,7 +431,8 @@ hpcorch_write_conf() {
       printf 'port %d\n' "$1"
     fi
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
-      printf 'cluster-enabled yes\ncluster-config-file nodes.conf\n'
+      hpcorch_conf_word "$HPCORCH_NODE_DIR/nodes.conf"
+      printf 'cluster-enabled yes\ncluster-config-file %s\n' "$REPLY"
       printf 'cluster-announce-ip %s\n' "${HPCORCH_IPS[0]}"
     else
       printf 'cluster-enabled no\n'
@@ -421,15 +446,18 @@ hpcorch_write_conf() {
   } >"$HPCORCH_NODE_DIR/server.conf"
 }
 
-# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
+# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD. It reads its
+# configuration from standard input: the name of a file is a pattern to servers, and directories
+# that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
+      "$HPCORCH_SERVER" -
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -440,7 +468,8 @@ hpcorch_server_died() {
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+  hpcorch_fail "the server ended while starting${HPCORCH_STARTS_FROM:+ from $HPCORCH_STARTS_FROM}," \
+    "with exit code $code${text:+; its last words:}" \
     "${text# | }"
 }
 
@@ -1066,6 +1095,8 @@ hpcorch_rank() {
   hpcorch_await_keeper
   hpcorch_choose_server
   hpcorch_pin_rank
+  # Only now is all known that a container must let through: this node's directory and its server.
+  if declare -F hpcorch_enter_container >/dev/null; then hpcorch_enter_container; fi
   hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
     ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
     <&0 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- {HPCORCH_LOCK}>&- &
@@ -1165,11 +1196,36 @@ hpcorch_run_program() {
   fi
 }
 
+# What apptainer and singularity let through: directories by one variable, the program's variables by
+# one each, so that they arrive even in a clean environment and no value stands in a command line.
+# Reads: HPCORCH_CONTAINER HPCORCH_CONTAINER_MOUNTS HPCORCH_SHARED HPCORCH_PROGRAM_ENV
+
+# hpcorch_find_mounts: what must be there inside, after what the user has named, in HPCORCH_MOUNTS.
+hpcorch_find_mounts() {
+  local path binds=${HPCORCH_CONTAINER}_BIND
+  HPCORCH_MOUNTS=${!binds-}
+  for path in "${HPCORCH_CONTAINER_MOUNTS[@]}"; do HPCORCH_MOUNTS+="${HPCORCH_MOUNTS:+,}$path"; done
+}
+
+# hpcorch_enter_container: adds those variables to the program's.
+hpcorch_enter_container() {
+  local pair inside=() mounts=$HPCORCH_MOUNTS${HPCORCH_SHARED:+,$HPCORCH_SHARED}
+  for pair in "${HPCORCH_PROGRAM_ENV[@]}" "HPCORCH_INDEX=$HPCORCH_INDEX"; do
+    # The shell inside refuses names that it cannot hold; each such value has an alias.
+    if [[ ${pair%%=*} =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]]; then
+      inside+=("${HPCORCH_CONTAINER}ENV_$pair")
+    fi
+  done
+  HPCORCH_PROGRAM_ENV+=("${HPCORCH_CONTAINER}_BIND=$mounts" "${inside[@]}")
+}
+
 HPCORCH_WORK_DIR=/scratch/exp/app
-HPCORCH_PROGRAM=(mpiexec -n 8 /opt/app/program 'in put')
+HPCORCH_PROGRAM=(mpiexec -n 8 -ppn 4 apptainer exec '/opt/my image.sif' /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
+HPCORCH_CONTAINER=APPTAINER
+HPCORCH_CONTAINER_MOUNTS=(/scratch/exp/app)
 HPCORCH_CLUSTER=0
-HPCORCH_LAUNCHER_WORDS=3
+HPCORCH_LAUNCHER_WORDS=5
 HPCORCH_RANKS_PER_NODE=4
 HPCORCH_PER=node
 HPCORCH_TOPOLOGY=${HPCORCH_TOPOLOGY:-/sys/devices/system/node}
@@ -1200,6 +1256,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no
@@ -1216,5 +1273,6 @@ HPCORCH_CONF
 
 HPCORCH_CODE=0
 hpcorch_begin
+hpcorch_find_mounts
 hpcorch_run_program
 exit "$HPCORCH_CODE"

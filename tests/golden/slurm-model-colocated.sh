@@ -7,7 +7,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 7ab2422f737ebe95eed13cf9e01d7c4a4e79c4b99e773632f40a952a9884b617
+# sha256 of what follows: 96e3d1ed73be7d77a1f7d25815632624718ab3c74005533597a009d34d6e636f
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -112,6 +112,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
@@ -389,8 +390,8 @@ hpcorch_write_conf() {
   local module
   {
     hpcorch_base_conf
-    hpcorch_conf_word "$HPCORCH_NODE_DIR"
-    printf 'dir %s\n' "$REPLY"
+    hpcorch_conf_word "${HPCORCH_DATA_DIR:-$HPCORCH_NODE_DIR}"
+    printf 'dir %s\ndbfilename dump.rdb\n' "$REPLY"
     if [[ -n ${HPCORCH_IPS[*]-} ]]; then printf 'bind %s\n' "${HPCORCH_IPS[*]}"; fi
     if [[ $HPCORCH_DATA_TLS == 1 || $HPCORCH_BUS_TLS == 1 ]]; then
       hpcorch_tls_conf "$1"
@@ -398,7 +399,8 @@ hpcorch_write_conf() {
       printf 'port %d\n' "$1"
     fi
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
-      printf 'cluster-enabled yes\ncluster-config-file nodes.conf\n'
+      hpcorch_conf_word "$HPCORCH_NODE_DIR/nodes.conf"
+      printf 'cluster-enabled yes\ncluster-config-file %s\n' "$REPLY"
       printf 'cluster-announce-ip %s\n' "${HPCORCH_IPS[0]}"
     else
       printf 'cluster-enabled no\n'
@@ -412,15 +414,18 @@ hpcorch_write_conf() {
   } >"$HPCORCH_NODE_DIR/server.conf"
 }
 
-# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
+# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD. It reads its
+# configuration from standard input: the name of a file is a pattern to servers, and directories
+# that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
+      "$HPCORCH_SERVER" -
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -431,7 +436,8 @@ hpcorch_server_died() {
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+  hpcorch_fail "the server ended while starting${HPCORCH_STARTS_FROM:+ from $HPCORCH_STARTS_FROM}," \
+    "with exit code $code${text:+; its last words:}" \
     "${text# | }"
 }
 
@@ -1057,6 +1063,8 @@ hpcorch_rank() {
   hpcorch_await_keeper
   hpcorch_choose_server
   hpcorch_pin_rank
+  # Only now is all known that a container must let through: this node's directory and its server.
+  if declare -F hpcorch_enter_container >/dev/null; then hpcorch_enter_container; fi
   hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
     ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
     <&0 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- {HPCORCH_LOCK}>&- &
@@ -1157,10 +1165,10 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
-HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --cpus-per-task=2 --mpi=pmix /opt/app/program 'in put')
+HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --ntasks-per-node=4 --cpus-per-task=2 --mpi=pmix /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
 HPCORCH_CLUSTER=0
-HPCORCH_LAUNCHER_WORDS=5
+HPCORCH_LAUNCHER_WORDS=6
 HPCORCH_RANKS_PER_NODE=4
 HPCORCH_PER=numa
 HPCORCH_TOPOLOGY=${HPCORCH_TOPOLOGY:-/sys/devices/system/node}
@@ -1191,6 +1199,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

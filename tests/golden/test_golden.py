@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch.describe.container import Container
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
@@ -69,6 +70,20 @@ def many() -> RunSettings:
     return settings
 
 
+def contained() -> RunSettings:
+    image = Container("/opt/my image.sif", "--nv", {"/data": "/in side"})
+    settings = RunSettings("program", run_command="mpirun", container=image)
+    settings.set_tasks(2)
+    settings.set_mpmd_preamble(["module load it's", 'export A="$B"'])
+    return settings
+
+
+def several() -> RunSettings:
+    settings = RunSettings("program", ["it's"])
+    settings.make_mpmd(RunSettings("other", ["$x"], env_vars={"V": "1 2"}))
+    return settings
+
+
 CASES: dict[str, Callable[[], Job]] = {
     "database-1": database,
     "database-2": lambda: database(db_nodes=2),
@@ -119,6 +134,8 @@ CASES: dict[str, Callable[[], Job]] = {
         "app", many_on_mpi(), scheduler="pbs", prepare=lambda it: it.colocate_db_tcp(db_cpus=2)
     ),
     "slurm-database-gang": lambda: database(scheduler="slurm", db_nodes=3, layout="gang"),
+    "model-container": lambda: model("app", contained(), "orchestrator"),
+    "slurm-model-several": lambda: model("app", several(), scheduler="slurm"),
     "slurm-model": lambda: model("app", many(), "orchestrator", scheduler="slurm"),
     "pbs-database-array": lambda: database(
         scheduler="pbs",
@@ -132,6 +149,14 @@ CASES: dict[str, Callable[[], Job]] = {
     "pbs-model": lambda: model("app", on_mpi(), "orchestrator", scheduler="pbs"),
     "slurm-steps-database": lambda: database(scheduler="slurm-steps", db_nodes=3),
     "slurm-steps-model": lambda: model("app", many(), scheduler="slurm-steps"),
+    "slurm-steps-model-single": lambda: model(
+        "app", RunSettings("program"), scheduler="slurm-steps"
+    ),
+    "torque-database-array": lambda: database(
+        scheduler="torque", db_nodes=3, batch_settings=BatchSettings(time="1:00:00", queue="batch")
+    ),
+    "pbs-steps-database": lambda: database(scheduler="pbs-steps", db_nodes=3),
+    "pbs-steps-model": lambda: model("app", on_mpi(), scheduler="pbs-steps"),
     "model-ugly": lambda: model(
         "app", RunSettings("program", list(UGLY), env_vars={"A B-c": "x\ny", "N": 1.5, "E": ""})
     ),
@@ -139,14 +164,14 @@ CASES: dict[str, Callable[[], Job]] = {
 
 
 def many_on_mpi() -> RunSettings:
-    settings = RunSettings("program", ["in put"])
+    settings = RunSettings("program", ["in put"], container=Container("/opt/my image.sif"))
     settings.set_nodes(2)
     settings.set_tasks_per_node(4)
     return settings
 
 
 def scheduler_of(case: str) -> str:
-    names = ("slurm-steps", "slurm", "pbs")
+    names = ("slurm-steps", "slurm", "pbs-steps", "pbs", "torque")
     return next((name for name in names if case.startswith(name + "-")), "local")
 
 
@@ -197,7 +222,7 @@ def test_the_header_holds_the_hash_of_what_follows(case):
     assert mark
     assert digest == script.sha256 == hashlib.sha256(body.encode()).hexdigest()
     assert head.startswith("#!/bin/bash\n")
-    command = {"slurm": "sbatch", "pbs": "qsub"}.get(scheduler_of(case), "bash")
+    command = {"slurm": "sbatch", "pbs": "qsub", "torque": "qsub"}.get(scheduler_of(case), "bash")
     assert f"# to submit it by hand: {command} THIS_FILE\n" in head
     assert f"from {scheduler_of(case)}/" in head
 
@@ -217,7 +242,7 @@ def test_a_script_holds_no_secret(case):
     assert not re.search(r"password=[0-9A-Za-z]", script.text)
     assert not re.search(r"(?i)\b(requirepass|masterauth) ", script.text)
     # A batch job is found by its token again, so that one stands there; it opens nothing.
-    assert (TOKEN in script.text) == (scheduler_of(case) in ("slurm", "pbs"))
+    assert (TOKEN in script.text) == (scheduler_of(case) in ("slurm", "pbs", "torque"))
 
 
 @pytest.mark.parametrize("case", CASES)

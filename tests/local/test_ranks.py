@@ -45,7 +45,7 @@ def test_64_processes_find_one_server(exp, node_dir, launchers, launcher, transp
 
 @pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
 def test_arguments_and_variables_reach_every_process_as_they_are(exp, launchers, launcher):
-    code = 'printf "<%s>" "$@" "$UGLY" | od -An -v -tx1 | tr -d " \\n"; echo'
+    code = 'echo "$(printf "<%s>" "$@" "$UGLY" | od -An -v -tx1 | tr -d " \\n")"'
     model = ranks_model(exp, "echo", launcher, 2, code, UGLY)
     model.run_settings.update_env({"UGLY": "\n".join(UGLY)})
     colocate(model, "uds")

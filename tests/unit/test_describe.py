@@ -42,7 +42,12 @@ WRONG_VALUES = [
     (Orchestrator, "path", "a\nb", "a path that is not empty and has no control characters"),
     (RunSettings, "exe", "a=b", "a path without '='"),
     (RunSettings, "exe", "", "a path that is not empty and has no control characters"),
-    (RunSettings, "run_command", "srun2", "one of auto, none, srun, mpirun, mpiexec"),
+    (
+        RunSettings,
+        "run_command",
+        "srun2",
+        "one of auto, none, srun, mpirun, mpiexec, orterun, aprun",
+    ),
     (model, "name", "-m", NAMES),
     (model, "name", "a" * 65, NAMES),
     (tcp, "port", 80, "a whole number from 1024 to 65535"),

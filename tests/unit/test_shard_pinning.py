@@ -44,7 +44,10 @@ REFUSED = [
     ),
     ("local", {"db_cpus": 2, "threads": 3}, "threads of orchestrator is 3: each shard has 2 CPUs"),
     ("slurm", {"db_nodes": 4, "shards_per_host": 2}, "the elements of a job array are not told"),
-    ("pbs", {"db_nodes": 4, "shards_per_host": 2}, "on PBS this version gives each shard a node"),
+    *(
+        (name, {"db_nodes": 4, "shards_per_host": 2}, f"on {name} this version gives each shard")
+        for name in ("pbs", "pbs-steps", "torque")
+    ),
 ]
 
 

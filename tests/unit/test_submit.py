@@ -95,6 +95,39 @@ def test_when_looking_up_fails_too_it_stays_ambiguous(calls, do_submit, tmp_path
     assert events(tmp_path) == ["intent"]
 
 
+def ended(tmp_path, token):
+    """Leave what a job that ran to its end at once has left."""
+    (tmp_path / "m").mkdir(exist_ok=True)
+    (tmp_path / "m" / "job.json").write_text(json.dumps({"job": "9[].head", "token": token}))
+
+
+def test_a_job_that_had_ended_before_it_was_looked_up_says_its_id_itself(
+    calls, do_submit, tmp_path
+):
+    def look_up(command):
+        if command.argv[2] == "submit":
+            raise CommandTimeout("slow")
+        ended(tmp_path, TOKEN)
+        return answer()
+
+    calls.side_effect = look_up
+    assert do_submit().job == JobId("9[].head")
+    assert events(tmp_path) == ["intent", "submitted"]
+
+
+@pytest.mark.parametrize(("token", "job"), [(TOKEN, JobId("9[].head")), ("another", None)])
+def test_a_later_driver_takes_no_job_that_has_run_for_one_that_was_refused(
+    calls, do_submit, tmp_path, token, job
+):
+    calls.side_effect = [CommandTimeout("slow"), answer(), answer()]
+    with pytest.raises(SubmitAmbiguous):
+        do_submit()
+    ended(tmp_path, token)
+    journal = Journal(tmp_path)
+    (settled,) = submit_module.recover(journal.runs(), SCHEDULER, journal)
+    assert (settled.job, settled.rejected) == (job, job is None)
+
+
 def test_a_refusal_is_recorded_with_its_reason(calls, do_submit, tmp_path):
     calls.return_value = answer(1, err="first\nno room for you\n")
     with pytest.raises(CommandFailed, match="could not be started: no room for you"):

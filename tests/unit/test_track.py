@@ -154,6 +154,20 @@ def test_an_ended_service_was_cancelled_and_not_completed(queue, run, record):
     assert state(Tracker(Eager("t")), run(kind="database")) == [TaskState.CANCELLED]
 
 
+@pytest.mark.parametrize(
+    ("stopped", "state"), [(True, TaskState.CANCELLED), (False, TaskState.FAILED)]
+)
+def test_a_shard_that_saw_anothers_end_first_was_stopped_like_it(
+    queue, run, record, stopped, state
+):
+    """Signals reach the tasks of a job one after the other."""
+    record("db", code=143, signal="TERM")
+    record("db", index=1, code=1, reason="shard 0 ended before the database was ready")
+    database = run("db", elements=2, kind="database", stopped=stopped)
+    (shot,) = Tracker(Eager("/tool")).snapshot([database])
+    assert shot.tasks[1].state is state
+
+
 def test_a_wanted_stop_makes_being_killed_no_failure(queue, run, record):
     record(code=137)
     assert state(Tracker(Eager("t")), run(stopped=True)) == [TaskState.CANCELLED]
