@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         log_warning,
     )
     from hpcorch.describe.container import Container, Singularity
+    from hpcorch.describe.ensemble import Ensemble
     from hpcorch.describe.model import Model
     from hpcorch.describe.orchestrator import Orchestrator
     from hpcorch.describe.settings import RunSettings
@@ -40,6 +41,7 @@ __all__ = [
     "Container",
     "Dataset",
     "DatasetConverter",
+    "Ensemble",
     "Experiment",
     "HpcorchError",
     "LLDebug",
@@ -60,6 +62,7 @@ __all__ = [
 
 _HOMES = {
     "Container": "hpcorch.describe.container",
+    "Ensemble": "hpcorch.describe.ensemble",
     "Experiment": "hpcorch.experiment",
     "HpcorchError": "hpcorch.errors",
     "Model": "hpcorch.describe.model",

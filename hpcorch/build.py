@@ -1,4 +1,4 @@
-"""From a description to a checked script: looks up what planning must know, plans, renders.
+"""From a description to checked scripts: looks up what planning must know, plans, renders.
 
 Nothing is submitted or written here; every refusal comes before anything has started.
 """
@@ -9,12 +9,14 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from hpcorch import __version__, schedulers, server, shell
 from hpcorch.checkpoints import find_checkpoint
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import RunSettings
@@ -23,16 +25,21 @@ from hpcorch.module.library import find_module
 from hpcorch.paths import templates_dir
 from hpcorch.plan import (
     DatabaseUse,
-    Job,
     Machine,
+    Plan,
     Target,
     check_limits,
+    chunked,
     plan_database,
+    plan_ensemble,
     plan_model,
 )
-from hpcorch.render import Renderer, Script
+from hpcorch.render import Renderer
 from hpcorch.schedulers.base import Limits, Scheduler
 from hpcorch.sites import Site, template_dirs
+from hpcorch.submit import Built
+
+T = TypeVar("T")
 
 _INTERFACES = Path("/sys/class/net")
 # qsub prints its version without asking anybody.
@@ -50,14 +57,6 @@ _SLURM_CONFS = (
     "/usr/local/etc/slurm.conf",
     "/run/slurm/conf/slurm.conf",
 )
-
-
-@dataclass(frozen=True)
-class Built:
-    """A job and the script that runs it."""
-
-    job: Job
-    script: Script
 
 
 def choose_scheduler(
@@ -152,46 +151,73 @@ class Builder:
             )
         return self._machine
 
-    def database(self, database: Orchestrator, run_dir: Path) -> Built:
-        """Plan and render a standard database; raises InputError, SecurityError, TemplateError."""
+    def database(self, database: Orchestrator, run_dir: Path) -> Plan:
+        """Plan a standard database; raises InputError or SecurityError."""
         self._check_interfaces("interface", database.interfaces)
         _check_modules(database.module_paths)
         restore = ""
         if database.restore is not None:
             restore = str(find_checkpoint(database.name, database.restore, database.db_nodes))
-        return self._built(plan_database(database, self.machine(), self._target(run_dir), restore))
+        target = self._target(run_dir)
+        return Plan((plan_database(database, self.machine(), target, restore),))
 
-    def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Built:
-        """Plan and render a program; raises InputError or TemplateError."""
-        machine = None
-        if model.colocation is not None:
-            self._check_interfaces("ifname", model.colocation.interfaces)
-            machine = self.machine()
-        settings = model.run_settings
-        programs = [self._executable(model.name, item) for item in (settings, *settings.mpmd)]
-        target = replace(self._target(run_dir), mpi=self._mpi(settings))
-        return self._built(plan_model(model, programs[0], uses, machine, target, programs[1:]))
+    def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Plan:
+        """Plan a program; raises InputError."""
+        machine = self._machine_beside(model)
+        program, *further = self._programs(model)
+        target = replace(self._target(run_dir), mpi=self._mpi(model.run_settings))
+        return Plan((plan_model(model, program, uses, machine, target, further),))
 
-    def check_limits(self, built: Sequence[Built]) -> None:
-        """Ask the cluster for its limits, once, and hold the jobs against them.
+    def ensemble(
+        self,
+        ensemble: Ensemble,
+        uses: Sequence[DatabaseUse],
+        run_dir: Path,
+        only: Collection[int] | None = None,
+    ) -> Plan:
+        """Plan an ensemble, or of its members those of the numbers `only`; raises InputError."""
+        return plan_ensemble(
+            ensemble,
+            _cached(self._programs),
+            uses,
+            self._machine_beside,
+            self._target(run_dir),
+            only,
+            _cached(lambda model: self._mpi(model.run_settings)),
+        )
 
-        Raises LimitError, or SchedulerError when the cluster does not answer.
+    def finish(self, plan: Plan, limits: Limits | None = None) -> Built:
+        """Cut what is too large for one array, and render; without `limits` the site's say counts.
+
+        Raises LimitError, TemplateError or RenderError.
         """
-        commands = self._scheduler.limits_commands()
-        if not commands or not built:
-            return
+        site = self._site.max_array_size if self._scheduler.is_batch else 0
+        sizes = filter(None, (limits.array_size if limits else None, site))
+        jobs = chunked(plan.jobs, self._scheduler, min(sizes, default=None))
+        if limits is not None:
+            for job in jobs:
+                check_limits(job.resources, limits)
+        render, name = self._renderer.render, self._scheduler.name
+        scripts = tuple(render(job, name, __version__) for job in jobs)
+        return Built(replace(plan, jobs=jobs), scripts)
+
+    def limits(self) -> Limits:
+        """Return what the cluster accepts, asked once; raises SchedulerError without an answer."""
         if self._limits is None:
-            results = [shell.run(command) for command in commands]
+            results = [shell.run(command) for command in self._scheduler.limits_commands()]
             self._limits = self._scheduler.parse_limits(results)
-        for item in built:
-            check_limits(item.job.resources, self._limits)
+        return self._limits
+
+    def _machine_beside(self, model: Model) -> Machine | None:
+        """Return what a colocated database needs, None where there is none."""
+        if model.colocation is None:
+            return None
+        self._check_interfaces("ifname", model.colocation.interfaces)
+        return self.machine()
 
     def _target(self, run_dir: Path) -> Target:
         token = secrets.token_hex(8)
         return Target(self._scheduler, self._site, str(run_dir), token, _own_umask())
-
-    def _built(self, job: Job) -> Built:
-        return Built(job, self._renderer.render(job, self._scheduler.name, __version__))
 
     def _mpi(self, settings: RunSettings) -> str:
         """Return the library of the launch command: the site says, or the command itself does."""
@@ -210,6 +236,11 @@ class Builder:
                 return ""
             self._mpi_of[path] = mpi_library(said.out + said.err)
         return self._mpi_of[path]
+
+    def _programs(self, model: Model) -> list[str]:
+        """Return the paths of a model's program and of those that make_mpmd added."""
+        settings = model.run_settings
+        return [self._executable(model.name, item) for item in (settings, *settings.mpmd)]
 
     def _executable(self, name: str, settings: RunSettings) -> str:
         """Return the path of the program, which will run in another directory.
@@ -248,6 +279,21 @@ def _own_umask() -> str:
     mask = os.umask(0o077)
     os.umask(mask)
     return f"{mask:04o}"
+
+
+def _cached(find: Callable[[Model], T]) -> Callable[[Model], T]:
+    """Return `find` for members of an ensemble, most of which run the same programs."""
+    found: dict[tuple[object, ...], T] = {}
+
+    def look_up(model: Model) -> T:
+        settings = model.run_settings
+        programs = [(item.exe, item.env_vars.get("PATH")) for item in (settings, *settings.mpmd)]
+        key = (settings.run_command, settings.container is None, *programs)
+        if key not in found:
+            found[key] = find(model)
+        return found[key]
+
+    return look_up
 
 
 def _launcher_program(run_command: str) -> str:

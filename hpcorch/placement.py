@@ -11,6 +11,7 @@ from pathlib import Path
 from hpcorch import rundir
 from hpcorch.describe import check
 from hpcorch.describe.files import AttachedFiles
+from hpcorch.describe.model import Model
 from hpcorch.errors import InputError
 from hpcorch.plan.configure import DEFAULT_MARKER, configure
 
@@ -32,6 +33,38 @@ class Placement:
     copies: Mapping[str, str]
     links: Mapping[str, str]
     configured: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to put where: checked, and not done yet."""
+
+    placement: Placement
+    directory: Path
+    name: str
+    params: Mapping[str, str]
+    marker: str
+
+
+def survey_all(programs: Iterable[tuple[Model, Path]], marker: str | None = None) -> list[Order]:
+    """Look at the files of programs, each with its directory; raises what survey raises.
+
+    Without a marker those that are there already are left out.
+    """
+    orders = []
+    for model, where in programs:
+        params = {key: str(value) for key, value in model.params.items()}
+        chosen = marker or generated_marker(where, params, model.files)
+        if chosen is not None and (params or model.files):
+            found = survey(model.name, model.files)
+            orders.append(Order(found, where, model.name, params, chosen))
+    return orders
+
+
+def carry_out(order: Order) -> list[str]:
+    """Do what was surveyed; returns warnings, raises StorageError: see write."""
+    rundir.make_private(order.directory)
+    return write(order.placement, order.directory, order.name, order.params, order.marker)
 
 
 def survey(name: str, files: AttachedFiles) -> Placement:

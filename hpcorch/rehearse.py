@@ -9,11 +9,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcorch import __version__, schedulers
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.paths import templates_dir
-from hpcorch.plan import DatabaseUse, Job, Machine, Target, plan_database, plan_model
+from hpcorch.plan import (
+    DatabaseUse,
+    Job,
+    Machine,
+    Target,
+    chunked,
+    plan_database,
+    plan_ensemble,
+    plan_model,
+)
 from hpcorch.render import Renderer, Script
 from hpcorch.sites import Site
 
@@ -75,3 +85,7 @@ def _jobs(scheduler: str, site: Site, batch: BatchSettings) -> Iterator[tuple[st
             model.colocate_db_uds()
         title = f"model with a database over {transport}" if transport else "model"
         yield title, plan_model(model, "/path/of/sim", uses, machine, target("sim"))
+    settings = RunSettings("/path/of/sim", ["--steps", "8"])
+    ensemble = Ensemble("many", {"x": [1, 2, 3]}, batch_settings=batch, run_settings=settings)
+    plan = plan_ensemble(ensemble, lambda _: ["/path/of/sim"], uses, lambda _: None, target("many"))
+    yield "ensemble", chunked(plan.jobs, made, None)[0]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpcorch.database import Database
 from hpcorch.errors import StartFailed
-from hpcorch.rundir import Run
+from hpcorch.journal import Run
 from hpcorch.schedulers.base import Scheduler, TaskState
 from hpcorch.track import RunSnapshot, TaskSnapshot, Tracker, glance_seconds
 

@@ -1,4 +1,7 @@
-"""`hpcorch render`: prints a job script; nothing is started, nothing else is needed to run it."""
+"""`hpcorch render`: prints a job script; nothing is started, nothing else is needed to run it.
+
+An ensemble's script needs the table of its tasks beside it, which is written with `-o`.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcorch import rundir
-from hpcorch.build import Builder, Built, choose_scheduler
+from hpcorch import report, rundir
+from hpcorch.build import Builder, choose_scheduler
 from hpcorch.cli import output, render_database
 from hpcorch.describe import cpus
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import COLOCATED_PER, Model
 from hpcorch.describe.settings import RunSettings
+from hpcorch.describe.strategies import NAMES
 from hpcorch.errors import InputError
 from hpcorch.plan import DatabaseUse, picture, seats, suffix
 from hpcorch.sites import load_site
+from hpcorch.submit import Built
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -32,6 +38,11 @@ example: hpcorch render model sim --colocate uds --use ./orchestrator -- ./sim -
 
 Everything after -- is the program's own and reaches it byte for byte.
 """
+_ENSEMBLE_EPILOG = """\
+example: hpcorch render ensemble heat --param alpha=0.1,0.2 --param n=1,2 -o heat.sh -- ./sim
+
+Members get their parameters as arguments: ./sim --alpha=0.1 -n 1, and so on.
+"""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -44,8 +55,16 @@ def arguments(parser: ArgumentParser) -> None:
     model = kinds.add_parser("model", help="a program", description="Print its job script.")
     model.epilog = _MODEL_EPILOG
     _model_arguments(model)
-    for kind in (database, model):
+    ensemble = kinds.add_parser(
+        "ensemble", help="many programs as one array", description="Print its job script."
+    )
+    ensemble.epilog = _ENSEMBLE_EPILOG
+    _ensemble_arguments(ensemble)
+    ensemble.set_defaults(explain_pinning=False)
+    for kind in (database, model, ensemble):
         _common_arguments(kind)
+    for kind in (database, model):
+        _explain_arguments(kind)
 
 
 def _common_arguments(parser: ArgumentParser) -> None:
@@ -60,6 +79,9 @@ def _common_arguments(parser: ArgumentParser) -> None:
         "-o", dest="file", metavar="FILE", help="write the script there, with mode 0700"
     )
     parser.add_argument("--json", action="store_true", help="print the script in a JSON object")
+
+
+def _explain_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--explain-pinning", action="store_true", help="show who would sit on which CPU instead"
     )
@@ -78,6 +100,10 @@ def _model_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--pin", metavar="LIST", help="which CPUs, such as 0,2,5-7, counted inside the job's own"
     )
+    _use_argument(parser)
+
+
+def _use_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--use",
         action="append",
@@ -87,17 +113,36 @@ def _model_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _ensemble_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the ensemble in this experiment")
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE[,VALUE...]",
+        help="a parameter and its values; may be repeated",
+    )
+    parser.add_argument("--replicas", type=int, metavar="N", help="members of each combination")
+    parser.add_argument("--strategy", default="all_perm", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument(
+        "--members", type=int, default=0, metavar="N", help="how many the strategy random draws"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the strategy random")
+    parser.add_argument("--max-running", type=int, metavar="N", help="members at once")
+    _use_argument(parser)
+
+
 def run(args: Namespace) -> int:
     """Render and print."""
     if args.what is None:
         raise InputError("render what?", "hpcorch render database, or hpcorch render model NAME")
-    built = _database(args) if args.what == "database" else _model(args)
+    built = {"database": _database, "model": _model, "ensemble": _ensemble}[args.what](args)
     for warning in built.job.warnings:
         output.remark(warning, "warning")
     if args.explain_pinning:
         return _explain(args, built)
     if args.file is not None:
-        rundir.write_whole(Path(args.file), built.script.text, 0o700)
+        _write(built, Path(args.file))
     if args.json:
         output.print_json(
             kind=built.job.kind,
@@ -110,11 +155,22 @@ def run(args: Namespace) -> int:
             script=built.script.text,
         )
     elif args.file is None:
-        output.print_exactly(built.script.text)
+        output.print_exactly(report.preview(built))
     else:
-        submit = output.command(*built.job.by_hand.replace("THIS_FILE", "").split(), args.file)
-        output.remark(f"{args.file} is written; to run it: {submit}")
+        words = built.job.by_hand.replace("THIS_FILE", "").split()
+        for part in range(len(built.scripts)):
+            file = rundir.script_file(Path(args.file), part)
+            submit = output.command(*words, str(file))
+            output.remark(f"{file} is written; to run it: {submit}")
     return 0
+
+
+def _write(built: Built, first: Path) -> None:
+    rundir.write_scripts(first, [script.text for script in built.scripts])
+    if built.plan.table:
+        run_dir = Path(built.job.run_dir)
+        rundir.make_private(run_dir)
+        rundir.write_table(run_dir, built.plan.table, built.plan.names)
 
 
 def _explain(args: Namespace, built: Built) -> int:
@@ -161,19 +217,50 @@ def _run_dir(args: Namespace, name: str) -> Path:
 
 def _database(args: Namespace) -> Built:
     database = render_database.described(args)
-    return _builder(args).database(database, _run_dir(args, database.name))
+    builder = _builder(args)
+    return builder.finish(builder.database(database, _run_dir(args, database.name)))
+
+
+def _settings(args: Namespace) -> RunSettings:
+    if not args.program:
+        what = f"{args.what} {args.name}"
+        raise InputError(
+            f"the program of {args.name} is missing",
+            f"name it after --, as in: hpcorch render {what} -- ./program --option",
+        )
+    exe, *exe_args = args.program
+    return RunSettings(exe, exe_args)
+
+
+def _ensemble(args: Namespace) -> Built:
+    params: dict[str, list[str]] = {}
+    for word in args.param:
+        name, sign, values = word.partition("=")
+        if not sign or name in params:
+            raise InputError(f"--param is {word!r}: it must be a new NAME=VALUE[,VALUE...]")
+        params[name] = values.split(",")
+    ensemble = Ensemble(
+        args.name,
+        params,
+        run_settings=_settings(args),
+        replicas=args.replicas,
+        perm_strategy=args.strategy,
+        path=args.path,
+        params_as_args=list(params),
+        n_models=args.members,
+        seed=args.seed,
+        max_running=args.max_running,
+    )
+    builder = _builder(args)
+    plan = builder.ensemble(ensemble, _uses(args.use), _run_dir(args, ensemble.name))
+    return builder.finish(plan)
 
 
 def _model(args: Namespace) -> Built:
-    if not args.program:
-        raise InputError(
-            f"the program of {args.name} is missing",
-            f"name it after --, as in: hpcorch render model {args.name} -- ./program --option",
-        )
-    exe, *exe_args = args.program
-    model = Model(args.name, RunSettings(exe, exe_args), path=args.path)
+    model = Model(args.name, _settings(args), path=args.path)
     _colocate(args, model)
-    return _builder(args).model(model, _uses(args.use), _run_dir(args, model.name))
+    builder = _builder(args)
+    return builder.finish(builder.model(model, _uses(args.use), _run_dir(args, model.name)))
 
 
 def _colocate(args: Namespace, model: Model) -> None:

@@ -128,6 +128,14 @@ def texts(field: str, value: object) -> tuple[str, ...]:
     return tuple(text(f"{field}[{index}]", item) for index, item in enumerate(value))
 
 
+def parameters(field: str, value: object) -> dict[str, str | int | float]:
+    """Return a mapping of parameter names to values, which stay as they are."""
+    if not isinstance(value, Mapping):
+        raise _refuse_type(field, value, "a mapping of parameter names to values")
+    environment(field, value)
+    return dict(value)
+
+
 def environment(field: str, value: object) -> dict[str, str]:
     """Return a mapping of variable names to texts; numbers and flags become text."""
     if not isinstance(value, Mapping):

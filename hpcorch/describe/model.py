@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from hpcorch.describe import check, cpus
 from hpcorch.describe.files import AttachedFiles, attached
@@ -44,11 +45,24 @@ class Colocation:
     per: str = "node"
 
 
+class HasMembers(Protocol):
+    """What writes keys under names: a model under its own, an ensemble under its members'."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def member_names(self) -> list[str]:
+        """The names under which its programs write keys."""
+
+
 class Model:
     """Description of a program to run: `name`, how to run it, and where (default exp_path/name).
 
     `params` are values for the program's input files; `batch_settings` is what to ask a batch
-    system for beyond what `run_settings` needs. Raises InputError or InputTypeError.
+    system for beyond what `run_settings` needs; `enable_key_prefixing` lets the program's keys
+    begin with its name. Raises InputError or InputTypeError.
     """
 
     def __init__(
@@ -58,6 +72,7 @@ class Model:
         params: Mapping[str, str | int | float] | None = None,
         path: str | None = None,
         batch_settings: BatchSettings | None = None,
+        enable_key_prefixing: bool = False,
     ) -> None:
         self.name = check.name("name", name)
         if not isinstance(run_settings, RunSettings):
@@ -66,11 +81,53 @@ class Model:
                 "it must come from create_run_settings"
             )
         self.run_settings = run_settings
-        self.params = check.environment("params", params or {})
+        self.params = check.parameters("params", params or {})
         self.path = None if path is None else check.path("path", path)
         self.batch = batch_settings or BatchSettings()
         self.colocation: Colocation | None = None
         self.files = AttachedFiles()
+        self._key_prefixing = check.flag("enable_key_prefixing", enable_key_prefixing)
+        self._incoming: list[HasMembers] = []
+
+    def enable_key_prefixing(self) -> None:
+        """Let the program's keys begin with its name, so that they meet nobody else's."""
+        self._key_prefixing = True
+
+    def disable_key_prefixing(self) -> None:
+        """Let the program's keys be as it says."""
+        self._key_prefixing = False
+
+    def query_key_prefixing(self) -> bool:
+        """Whether the program's keys begin with its name."""
+        return self._key_prefixing
+
+    @property
+    def member_names(self) -> list[str]:
+        """The names under which it writes keys: its own."""
+        return [self.name]
+
+    def register_incoming_entity(self, incoming_entity: HasMembers) -> None:
+        """Let the program read what a model, or each member of an ensemble, writes.
+
+        The names are given to the program in the order of these calls: the first one is where it
+        reads unless it chooses by set_data_source. Raises InputError for one registered already.
+        """
+        if not isinstance(getattr(incoming_entity, "member_names", None), list):
+            raise InputTypeError(
+                f"incoming_entity of {self.name} is {incoming_entity!r}: "
+                "a model or an ensemble is expected"
+            )
+        if any(known.name == incoming_entity.name for known in self._incoming):
+            raise InputError(
+                f"incoming_entity of {self.name} is {incoming_entity.name!r}: "
+                "it is registered already"
+            )
+        self._incoming.append(incoming_entity)
+
+    @property
+    def incoming_names(self) -> list[str]:
+        """The names whose keys the program reads."""
+        return [name for entity in self._incoming for name in entity.member_names]
 
     @property
     def colocated(self) -> bool:
@@ -102,7 +159,7 @@ class Model:
             if name not in self.params:
                 known = ", ".join(self.params)
                 raise InputError(f"names holds {name!r}: the parameters of {self.name} are {known}")
-            value = self.params[name]
+            value = str(self.params[name])
             args += [f"-{name}", value] if len(name) == 1 else [f"--{name}={value}"]
         # Other models may have been given the same settings.
         self.run_settings = deepcopy(self.run_settings)

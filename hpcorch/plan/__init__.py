@@ -1,14 +1,18 @@
 """From descriptions to jobs: pure functions, the same input gives the same job."""
 
+from hpcorch.plan.chunks import chunked
 from hpcorch.plan.database import plan_database
+from hpcorch.plan.ensemble import plan_ensemble
 from hpcorch.plan.jobs import (
     CONTEXT_VERSION,
+    Chunk,
     ColocationPlan,
     DatabaseJob,
     DatabaseUse,
     Job,
     Machine,
     ModelJob,
+    Plan,
     ServerFacts,
     ServerPlan,
     Target,
@@ -20,19 +24,23 @@ from hpcorch.plan.seats import Seats, picture, seats
 
 __all__ = [
     "CONTEXT_VERSION",
+    "Chunk",
     "ColocationPlan",
     "DatabaseJob",
     "DatabaseUse",
     "Job",
     "Machine",
     "ModelJob",
+    "Plan",
     "Seats",
     "ServerFacts",
     "ServerPlan",
     "Target",
     "check_limits",
+    "chunked",
     "picture",
     "plan_database",
+    "plan_ensemble",
     "plan_model",
     "seats",
     "suffix",

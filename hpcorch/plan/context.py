@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hpcorch.plan.jobs import (
+    Chunk,
     ColocationPlan,
     ContainerPlan,
     DatabaseJob,
@@ -19,7 +20,7 @@ from hpcorch.plan.jobs import (
 )
 from hpcorch.schedulers.base import Resources
 
-_JOBS: dict[str, type] = {"database": DatabaseJob, "model": ModelJob}
+_JOBS: dict[str, type] = {"database": DatabaseJob, "model": ModelJob, "ensemble": ModelJob}
 
 # Beside `job`.
 _GLOBALS = {
@@ -58,12 +59,13 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "run_args": "options of the srun that starts the shards of a gang",
         "walltime_seconds": "of the job; 0: the batch system's default",
         "kind": "database",
+        "chunk": "which of the shards this job has, where an array may not hold all",
     },
     ModelJob: {
         "name": "of the program; also its run directory's name",
         "run_dir": "absolute path of the run directory",
         "token": "unique text by which the submission is found again",
-        "elements": "tasks of the job array",
+        "elements": "tasks of the run",
         "directives": "options of the batch request, one per line, ready to print",
         "resources": "what is asked of the batch system",
         "by_hand": "command line that submits the script by hand",
@@ -83,7 +85,16 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "umask": "mask of the program's files, octal",
         "owns_nodes": "whether it has whole nodes and asked for no number of CPUs",
         "walltime_seconds": "of the job; 0: the batch system's default",
-        "kind": "model",
+        "kind": "model or ensemble",
+        "chunk": "which of the tasks this job has, where an array may not hold all",
+        "table_rows": "rows in each file of an ensemble's table",
+        "max_running": "most tasks at a time where the batch system has no such limit; 0: none",
+    },
+    Chunk: {
+        "size": "tasks of this job",
+        "offset": "number of its first task",
+        "part": "number of this job among those of the run",
+        "parts": "jobs of the run",
     },
     ServerPlan: {
         "program": "path of the server program",

@@ -86,6 +86,20 @@ class ServerPlan:
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """Which of a run's tasks one job holds, where an array may not hold all of them.
+
+    The job is number `part` of `parts`; its first task is the run's task `offset`, and it has
+    `size` tasks.
+    """
+
+    size: int
+    offset: int = 0
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True)
 class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
@@ -123,6 +137,7 @@ class DatabaseJob:
     run_args: tuple[str, ...] = ()
     walltime_seconds: int = 0
     kind: str = "database"
+    chunk: Chunk = Chunk(1)
 
 
 @dataclass(frozen=True)
@@ -168,6 +183,10 @@ class ModelJob:
     variables to other nodes. `run_args` are options of the srun that starts a gang.
     `umask` is the mask of its files. `owns_nodes`: it asked for whole nodes and for no number of
     CPUs, so that it may use them all.
+
+    In an ensemble (`kind`) every task has its own, and its own directory, in a table of
+    `table_rows` rows a file. `max_running` is how many tasks may run at once, 0 for no limit; only
+    launchers whose system has no such limit look at it.
     """
 
     name: str
@@ -194,9 +213,28 @@ class ModelJob:
     owns_nodes: bool = False
     walltime_seconds: int = 0
     kind: str = "model"
+    chunk: Chunk = Chunk(1)
+    table_rows: int = 0
+    max_running: int = 0
 
 
 Job = DatabaseJob | ModelJob
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one start of one entity needs: its jobs, of which most entities have one.
+
+    `table` holds the files that tell an ensemble's tasks what to run, and `names` what all its
+    members are called; `indices` are the tasks' numbers where those are not 0, 1, 2…; `again` says
+    that these tasks of an earlier run are to run once more, and what others have left stays.
+    """
+
+    jobs: tuple[Job, ...]
+    table: tuple[str, ...] = ()
+    indices: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    again: bool = False
 
 
 def suffix(identifier: str) -> str:

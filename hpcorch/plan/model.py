@@ -21,6 +21,9 @@ from hpcorch.plan.launch import command_name, launch_words, mpi_library, program
 from hpcorch.plan.server import server_plan
 from hpcorch.schedulers.base import Resources
 
+# What Linux lets one argument or variable of a program have, the end included.
+_LONGEST_VARIABLE = 131072
+
 
 def plan_model(
     model: Model,
@@ -63,7 +66,10 @@ def plan_model(
         by_hand=target.scheduler.by_hand(),
         work_dir=target.run_dir,
         program=(*launcher, *program),
-        program_env=tuple(f"{key}={value}" for key, value in settings.env_vars.items()),
+        program_env=(
+            *_key_variables(model),
+            *(f"{key}={value}" for key, value in settings.env_vars.items()),
+        ),
         databases=tuple(databases),
         colocation=None if request is None else _colocation_plan(request),
         server=server,
@@ -77,6 +83,22 @@ def plan_model(
         owns_nodes=_owns_nodes(resources),
         walltime_seconds=walltime_seconds(resources.walltime),
     )
+
+
+def _key_variables(model: Model) -> list[str]:
+    """Return what tells clients under which names keys are written, and whose are read."""
+    found = []
+    names = ",".join(model.incoming_names)
+    if names:
+        found.append(f"SSKEYIN={names}")
+        if len(found[0].encode()) >= _LONGEST_VARIABLE:
+            raise InputError(
+                f"the incoming entities of {model.name} have names of {len(names)} bytes: a "
+                f"variable holds at most {_LONGEST_VARIABLE}"
+            )
+    if model.query_key_prefixing():
+        found.append(f"SSKEYOUT={model.name}")
+    return found
 
 
 def _resources(model: Model, target: Target) -> Resources:

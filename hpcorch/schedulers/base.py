@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -79,13 +79,15 @@ class JobId:
 class JobRef:
     """A submitted job: its id, the unique token it was submitted with, its number of tasks.
 
-    The tasks of a gang are one job to the scheduler, others a job array.
+    The tasks of a gang are one job to the scheduler, others a job array. `only` limits what is
+    cancelled to these tasks of an array.
     """
 
     id: JobId
     token: str
     elements: int
     gang: bool = False
+    only: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,6 +155,17 @@ class Submittable:
     script_path: str
     log_path: str
     is_array: bool
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Return sorted numbers as schedulers write them: (0, 1, 2, 5) gives "0-2,5"."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
 
 
 # By (job, element); an element that the queue does not list is absent.
@@ -229,7 +242,10 @@ class Scheduler(Protocol):
         """The tasks that the accounting knows; empty when it is off."""
 
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
-        """The one call that cancels all `jobs`; `force` kills what did not heed the first."""
+        """The one call that cancels all `jobs`, or of each its tasks `only`.
+
+        `force` kills what did not heed the first call.
+        """
 
     def job_label(self, job: JobRef) -> str:
-        """The id as the scheduler shows it to people, array range included."""
+        """The id as the scheduler shows it to people, with the range of an array or of `only`."""

@@ -18,6 +18,7 @@ from hpcorch.schedulers.base import (
     Submittable,
     TaskState,
     TaskStatus,
+    ranges,
 )
 from hpcorch.schedulers.pbs_states import (
     PbsId,
@@ -206,11 +207,13 @@ class PbsScheduler:
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
         """Ends with SIGTERM, later SIGKILL; with `force` SIGKILL at once, even on a lost node."""
         options = ("-W", "force") if force else ()
-        return Command(("qdel", *options, *(ref.id.job for ref in jobs)), timeout=self._timeout)
+        ids = (word for ref in jobs for word in _cancelled(ref))
+        return Command(("qdel", *options, *ids), timeout=self._timeout)
 
     def job_label(self, job: JobRef) -> str:
         """The id, with the range of an array in its brackets, as qdel and qstat take it."""
-        return job.id.job.replace("[]", f"[0-{job.elements - 1}]")
+        numbers = ranges(job.only) if job.only else f"0-{job.elements - 1}"
+        return job.id.job.replace("[]", f"[{numbers}]")
 
 
 def job_name(name: str, token: str) -> str:
@@ -265,6 +268,13 @@ def directive(key: str, value: str | None) -> str:
     if quote is None:
         raise InputError(f"the option -{key} is {value!r}: PBS takes one kind of quotes at most")
     return f"-{key} {quote}{value}{quote}"
+
+
+def _cancelled(job: JobRef) -> list[str]:
+    """Return the ids to cancel: a job, or of an array ranges of tasks, one in each word."""
+    if not job.only:
+        return [job.id.job]
+    return [job.id.job.replace("[]", f"[{part}]") for part in ranges(job.only).split(",")]
 
 
 def _qstat(timeout: float, jobs: Sequence[JobRef], *options: str) -> Command:

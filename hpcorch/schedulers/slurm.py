@@ -17,6 +17,7 @@ from hpcorch.schedulers.base import (
     Result,
     Submittable,
     TaskStatus,
+    ranges,
 )
 from hpcorch.schedulers.slurm_states import (
     exit_code,
@@ -252,14 +253,24 @@ class SlurmScheduler:
         """Ends with SIGTERM, later SIGKILL; with `force` SIGKILL at once."""
         options = ("--signal=KILL", "--full") if force else ()
         return Command(
-            ("scancel", *options, *_clusters(jobs), *(ref.id.job for ref in jobs)),
+            ("scancel", *options, *_clusters(jobs), *map(_tasks, jobs)),
             timeout=self._timeout,
         )
 
     def job_label(self, job: JobRef) -> str:
         """The id, with the array range when there is one."""
+        if job.only:
+            return _tasks(job)
         array = job.elements > 1 and not job.gang
         return f"{job.id}_[0-{job.elements - 1}]" if array else str(job.id)
+
+
+def _tasks(job: JobRef) -> str:
+    """Return the id, of the tasks `only` where it names some of several."""
+    if not job.only or job.elements == 1 or job.gang:
+        return job.id.job
+    numbers = ranges(job.only)
+    return f"{job.id}_{numbers}" if len(job.only) == 1 else f"{job.id}_[{numbers}]"
 
 
 def _directive(key: str, value: str | None) -> str:

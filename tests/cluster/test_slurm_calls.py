@@ -133,3 +133,30 @@ tell(after=exp.summary())
     assert set(cancelled) == {row["JobID"] for row in table(found["before"]).values()}
     assert {row["Status"] for row in table(found["after"]).values()} == {"Cancelled"}
     assert {row["Returncode"] for row in table(found["after"]).values()} == {"143"}
+
+
+def test_an_ensemble_is_one_sbatch_one_squeue_a_look_and_one_scancel(lab, calls):
+    """A member that is stopped alone, then a failed one that runs again, are one call each too."""
+    code = """
+    settings = exp.create_run_settings("bash", ["-c", sys.argv[1]])
+    ensemble = exp.create_ensemble("ens", run_settings=settings, replicas=12, max_running=6)
+    exp.start(ensemble, block=False)
+    folder = Path(exp.exp_path, "ens", "shards")
+    while len(list(folder.glob("*.started"))) < 6:
+        time.sleep(0.05)
+    exp.stop(ensemble[1], ensemble[2])
+    states = [str(state) for state in exp.get_status(ensemble)]
+    for _ in range(50):
+        exp.get_status(ensemble)
+        exp.summary()
+    exp.stop(ensemble)
+    tell(states=states, after=[str(state) for state in exp.get_status(ensemble)])
+    """
+    found = lab.driver(code, "sleep 300", timeout=110)
+    assert found["states"][:4] == ["Running", "Cancelled", "Cancelled", "Running"]
+    assert found["after"] == ["Cancelled"] * 12
+    made = calls()
+    assert [len(made[name]) for name in ("sbatch", "scontrol", "sinfo")] == [1, 1, 1]
+    assert [words[-1].partition("_")[2] for words in made["scancel"]] == ["[1-2]", ""]
+    assert all(words.count("-j") == 1 for words in made["squeue"])
+    assert len(made["squeue"]) <= 8

@@ -281,10 +281,9 @@ def test_what_is_too_large_is_refused_before_anything_is_submitted() -> None:
         gang=refusal("gang", db_nodes=3, layout="gang"),
         time=refusal("long", time="00:06:00", queue="short"),
         queue=refusal("lost", queue="gpu"),
-        array=refusal("large", db_nodes=12),
     )
     """
-    with Cluster(nodes=2, settings={"MaxArraySize": "11"}) as cluster:
+    with Cluster(nodes=2) as cluster:
         lab = Lab(cluster, cluster.shared)
         found = lab.driver(code)
         assert lab.jobs("-t", "all") == []
@@ -293,5 +292,4 @@ def test_what_is_too_large_is_refused_before_anything_is_submitted() -> None:
         "gang": ["LimitError", "gang needs 3 nodes: the queue debug has 2"],
         "time": ["LimitError", "time of long is 00:06:00: the queue short allows 5 minutes"],
         "queue": ["LimitError", "queue of lost is 'gpu': this cluster has debug, short"],
-        "array": ["LimitError", "large has 12 tasks: this cluster's arrays have at most 11"],
     }

@@ -30,7 +30,7 @@ WATCHING = (
 import os, time
 last = None
 while not os.path.exists(sys.argv[2]):
-    shot = exp._snapshots()[0]
+    shot = exp._ledger.snapshots()[0]
     if last != (shot.state, shot.stale):
         last = shot.state, shot.stale
         print(shot.state, "stale:" if shot.stale else "fresh", shot.stale)

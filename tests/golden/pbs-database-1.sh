@@ -8,7 +8,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: fa2608feb180439bd82e8651599a1967e695e51a6a6e212bf4918b17f9a3a1f9
+# sha256 of what follows: 9d8fb50ffbabcd24452d0f83f1035a594bbf6a396af45f01449a275cbc71500b
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -128,7 +128,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"

@@ -7,7 +7,7 @@
 # database orchestrator, 5 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 1002db59d5aa90ada84ee885e5f0be339cdbf353ffdf3440ff6451caf049d3c6
+# sha256 of what follows: 0cc2767c1c43d958bb3836e1e8e8801889d2658b4b998cffa780df47d07df3d8
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -127,7 +127,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"

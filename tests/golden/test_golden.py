@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from hpcorch.describe.container import Container
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
-from hpcorch.plan import DatabaseUse, Job, suffix
+from hpcorch.plan import DatabaseUse, Job, chunked, plan_ensemble, suffix
 from hpcorch.render import Script
-from tests.helpers import TOKEN, database_job, fake_machine, model_job, tool
+from tests.helpers import TOKEN, database_job, fake_machine, model_job, target, tool
 from tests.helpers import render as render_for
 
 HERE = Path(__file__).parent
@@ -50,6 +51,22 @@ def model(
         machine=fake_machine(),
         scheduler=scheduler,
     )
+
+
+def ensemble(*uses: str, scheduler: str = "local", prepare=None, count: int = 20) -> Job:
+    """The last job of an ensemble, as it is sent where an array may have eight tasks."""
+    described = Ensemble("ens", {"x": list(range(count))}, run_settings=RunSettings("program"))
+    for model in described if prepare is not None else ():
+        prepare(model)
+    where = target("/scratch/exp/ens", scheduler)
+    plan = plan_ensemble(
+        described,
+        lambda _: ["/opt/app/program"],
+        [DatabaseUse(f"/scratch/exp/{use}", suffix(use)) for use in uses],
+        lambda _: fake_machine(),
+        where,
+    )
+    return chunked(plan.jobs, where.scheduler, 8 if where.scheduler.is_batch else None)[-1]
 
 
 def on_slurm() -> BatchSettings:
@@ -157,6 +174,11 @@ CASES: dict[str, Callable[[], Job]] = {
     ),
     "pbs-steps-database": lambda: database(scheduler="pbs-steps", db_nodes=3),
     "pbs-steps-model": lambda: model("app", on_mpi(), scheduler="pbs-steps"),
+    "ensemble": lambda: ensemble("orchestrator"),
+    "ensemble-colocated": lambda: ensemble(prepare=lambda it: it.colocate_db_uds()),
+    "slurm-ensemble": lambda: ensemble(scheduler="slurm"),
+    "pbs-ensemble": lambda: ensemble(scheduler="pbs"),
+    "slurm-steps-ensemble": lambda: ensemble(scheduler="slurm-steps", count=9),
     "model-ugly": lambda: model(
         "app", RunSettings("program", list(UGLY), env_vars={"A B-c": "x\ny", "N": 1.5, "E": ""})
     ),

@@ -9,7 +9,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from torque/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 7d5e3fd3b3e2b46ca21a2e5ec6920fadf27a329ef0e60e119a3432962d0b2250
+# sha256 of what follows: c3936ecfe3a56126e24b5218bac0a59e25d6b2bfb3561761b741faec23518b10
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -129,7 +129,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"

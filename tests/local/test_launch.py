@@ -100,11 +100,12 @@ def test_the_site_s_word_counts_more_than_the_command_s(exp, said, library):
     scheduler, _ = choose_scheduler("local", site, os.environ)
     settings = exp.create_run_settings("true", run_command="mpirun")
     settings.set_tasks(2)
-    built = Builder(site, scheduler, os.environ).model(
+    plan = Builder(site, scheduler, os.environ).model(
         exp.create_model("m", settings), (), Path(exp.exp_path)
     )
-    assert isinstance(built.job, ModelJob)
-    assert built.job.forward_environment == (library == "openmpi")
+    (job,) = plan.jobs
+    assert isinstance(job, ModelJob)
+    assert job.forward_environment == (library == "openmpi")
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_cpus_are_counted_inside_a_mask_with_a_hole(exp, launchers, two_cpus, co
         exp.start(refused)
         assert exp.get_status(refused) == [TaskState.FAILED]
         assert output(exp, refused) == ""
-        reason = exp._snapshots()[1].reason
+        reason = exp._ledger.snapshots()[1].reason
         assert f"cannot have CPU number 1: this task may use 1 CPUs ({two_cpus[1]})" in reason
 
 
@@ -208,7 +208,7 @@ def test_a_living_server_s_socket_is_not_taken_away(exp, node_dir):
     log = directory(exp, first) / "first.out"
     until(lambda: log.exists() and log.read_text(), "an answer of the first server")
     exp.start(second)
-    assert f"the socket {path} is in use by another server" in exp._snapshots()[1].reason
+    assert f"the socket {path} is in use by another server" in exp._ledger.snapshots()[1].reason
     exp.stop(first)
 
 

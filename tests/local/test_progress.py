@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from hpcorch import progress
-from hpcorch.rundir import Run
+from hpcorch.journal import Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.track import RunSnapshot, TaskSnapshot
 from tests.helpers import DEADLINE

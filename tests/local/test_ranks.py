@@ -10,6 +10,8 @@ import pytest
 from hpcorch import TaskState
 from tests.helpers import directory, free_port, output, until
 from tests.local.ranks import (
+    ASK,
+    CROWDED,
     MEET_AND_TELL,
     colocate,
     one_server,
@@ -40,6 +42,23 @@ def test_64_processes_find_one_server(exp, node_dir, launchers, launcher, transp
     exp.start(model)
     assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
     assert one_server(output(exp, model), 64)
+    assert list(node_dir.glob("hpcorch.*")) == []
+
+
+def test_each_member_of_an_ensemble_has_a_server_for_its_processes(exp, node_dir, launchers):
+    settings = exp.create_run_settings(
+        "/bin/bash", ["-c", ASK + MEET_AND_TELL, "_", "2"], "mpirun", CROWDED
+    )
+    settings.set_tasks(2)
+    ensemble = exp.create_ensemble("many", replicas=3, run_settings=settings)
+    for member in ensemble:
+        colocate(member, "uds")
+    exp.start(ensemble)
+    assert exp.get_status(ensemble) == [TaskState.COMPLETED] * 3
+    names = [f"many_{number}" for number in range(3)]
+    said = [Path(exp.exp_path, "many", name, f"{name}.out").read_text() for name in names]
+    assert [one_server(text, 2) for text in said] == [True] * 3
+    assert len(set(said)) == 3
     assert list(node_dir.glob("hpcorch.*")) == []
 
 
@@ -105,7 +124,7 @@ def test_the_exit_code_of_one_process_is_the_program_s(exp, node_dir, launchers,
     colocate(model, "tcp", free_port())
     exp.start(model)
     assert exp.get_status(model) == [TaskState.FAILED]
-    assert "exit code 7" in exp._snapshots()[0].reason
+    assert "exit code 7" in exp._ledger.snapshots()[0].reason
     until(lambda: list(node_dir.glob("hpcorch.*")) == [], "the end of the server")
 
 
@@ -175,7 +194,7 @@ meet 2 end && ask GET alive
     exp.start(model)
     assert output(exp, model).split() == ["10", "10"]
     assert exp.get_status(model) == [TaskState.FAILED]
-    assert "137" in exp._snapshots()[0].reason
+    assert "137" in exp._ledger.snapshots()[0].reason
     assert list(node_dir.glob("hpcorch.*")) == []
 
 

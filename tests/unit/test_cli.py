@@ -14,7 +14,7 @@ import pytest
 from hpcorch import __version__, errors
 from hpcorch.cli import check_files, check_programs, check_system, doctor, finding, runs
 from hpcorch.cli.main import VERBS, exit_code, main
-from hpcorch.rundir import Journal, Run
+from hpcorch.journal import Journal, Part, Run
 from hpcorch.schedulers.base import JobId, TaskState
 from hpcorch.track import RunSnapshot, TaskSnapshot
 
@@ -282,9 +282,9 @@ def test_a_run_that_was_replaced_is_not_shown(here):
     where = here / "exp" / "m"
     journal = Journal(here / "exp")
     for number in range(2):
-        run = Run("m", "model", str(where), 1, number, f"t{number}", "local", 0.0, JobId(GONE))
+        run = Run("m", "model", str(where), 1, number, f"t{number}", "local", 0.0)
         journal.intend(run)
-        journal.submitted(run)
+        journal.submitted(Part(run.token, 1, JobId(GONE)))
     found = runs.locate(str(here / "exp"))
     assert [run.token for run in found] == ["t0", "t1"]
     assert [run.token for run in runs.latest(found)] == ["t1"]

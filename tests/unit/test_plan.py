@@ -158,9 +158,8 @@ def test_what_only_a_batch_system_can_honour_is_refused_elsewhere():
 
 def test_limits_name_what_is_too_large():
     limits = Limits(4, {"short": QueueLimits(2, 300)}, "short")
-    check_limits(Resources("db", "t", elements=4, nodes=2, walltime="00:05:00"), limits)
+    check_limits(Resources("db", "t", nodes=2, walltime="00:05:00"), limits)
     for wanted, words in (
-        (Resources("db", "t", elements=5), "db has 5 tasks: this cluster's arrays have at most 4"),
         (Resources("db", "t", queue="x"), "queue of db is 'x': this cluster has short"),
         (Resources("db", "t", nodes=3), "db needs 3 nodes: the queue short has 2"),
         (Resources("db", "t", walltime="00:05:01"), "the queue short allows 5 minutes"),

@@ -8,7 +8,7 @@ import pytest
 
 from hpcorch import Experiment
 from hpcorch.errors import InputError, InputTypeError
-from hpcorch.rundir import Run
+from hpcorch.journal import Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.startup import Progress
 from hpcorch.track import RunSnapshot, TaskSnapshot

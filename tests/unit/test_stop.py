@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hpcorch.errors import SchedulerError
-from hpcorch.rundir import Journal, Run
+from hpcorch.journal import Journal, Part, Run
 from hpcorch.schedulers.base import JobId, Result, TaskState
 from hpcorch.schedulers.slurm import SlurmScheduler
 from hpcorch.stop import stop
@@ -14,7 +14,7 @@ from hpcorch.stop import stop
 @pytest.fixture
 def run(tmp_path):
     where = str(tmp_path / "m")
-    return Run("m", "model", where, 1, 0, "t", "slurm", 0.0, job=JobId("7"))
+    return Run("m", "model", where, 1, 0, "t", "slurm", 0.0, parts=(Part("t", 1, JobId("7")),))
 
 
 @pytest.fixture
