@@ -20,6 +20,7 @@ from hpcorch.plan.jobs import (
 )
 from hpcorch.plan.limits import check_limits
 from hpcorch.plan.model import plan_model
+from hpcorch.plan.seats import Seats, picture, seats
 
 __all__ = [
     "CONTEXT_VERSION",
@@ -31,13 +32,16 @@ __all__ = [
     "Machine",
     "ModelJob",
     "Plan",
+    "Seats",
     "ServerFacts",
     "ServerPlan",
     "Target",
     "check_limits",
     "chunked",
+    "picture",
     "plan_database",
     "plan_ensemble",
     "plan_model",
+    "seats",
     "suffix",
 ]
