@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from types import MappingProxyType
 
 from hpcorch import placement, progress, report, rundir
 from hpcorch.build import Builder, choose_scheduler
@@ -23,18 +22,15 @@ from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.describe.strategies import Strategy, Value
-from hpcorch.errors import HpcorchError, InputError, RunNotFound, SchedulerError
-from hpcorch.interrupt import Terminated, terminable
+from hpcorch.errors import InputError, RunNotFound
 from hpcorch.journal import Journal, Run, find_runs
-from hpcorch.ledger import RERUNS, Ledger
+from hpcorch.ledger import Ledger
 from hpcorch.log import get_logger
-from hpcorch.plan import DatabaseUse, Plan, suffix
 from hpcorch.roster import Entity, Roster
 from hpcorch.schedulers.base import TaskState
 from hpcorch.sites import load_site
+from hpcorch.starter import Starter
 from hpcorch.startup import Startup
-from hpcorch.stop import stop as stop_runs
-from hpcorch.submit import Built, recover, submit
 from hpcorch.track import RunSnapshot
 
 
@@ -64,6 +60,9 @@ class Experiment:
         self._ledger = Ledger(Path(self.exp_path), self._scheduler)
         self._roster = Roster(Path(self.exp_path))
         self._log = get_logger(name)
+        self._starter = Starter(
+            self._builder, self._ledger, self._roster, self._scheduler, self._log
+        )
         self._log.info("experiment %s uses the launcher %s: %s", name, self.launcher, reason)
 
     @classmethod
@@ -250,7 +249,7 @@ class Experiment:
         chosen = self._roster.checked(entities)
         exact = any(isinstance(entity, Ensemble) for entity in chosen)
         limits = self._builder.limits() if exact else None
-        plans = self._plan(chosen)
+        plans = self._starter.plan(chosen)
         return "\n".join(report.preview(self._builder.finish(plan, limits)) for _, plan in plans)
 
     def start(
@@ -282,8 +281,8 @@ class Experiment:
                 raise InputError("queue_timeout is for start that waits: leave out wait=False")
         names = [entity.name for entity in chosen]
         self._ledger.refuse_if_running(self._ledger.submitted(names))
-        numbers = {} if only is None else self._to_run_again(chosen, only)
-        plans = self._plan(chosen, numbers)
+        numbers = {} if only is None else self._starter.to_run_again(chosen, only)
+        plans = self._starter.plan(chosen, numbers)
         orders = placement.survey_all(self._roster.programs(chosen))
         rundir.make_private(Path(self.exp_path))
         limits = self._builder.limits() if plans else None
@@ -294,51 +293,20 @@ class Experiment:
             rundir.make_private(self._roster.directory(entity))
         self._place(orders)
         begun: list[Run] = []
-        with self._all_or_nothing(begun, kill_on_interrupt):
-            databases = self._start_databases(built, begun)
+        with self._starter.all_or_nothing(begun, kill_on_interrupt):
+            databases = self._starter.start_databases(built, begun)
             startup = Startup(self._scheduler, self._ledger.tracker, self._log, queue_timeout)
             for run, database in databases if wait else ():
                 startup.wait(run, database)
             for entity, item in built:
                 if not isinstance(entity, Orchestrator):
-                    begun.append(self._submit(item, begun))
+                    begun.append(self._starter.submit(item, begun))
             programs = begun[len(databases) :]
             if block and wait and programs:
                 with progress.watching(self._log) as show:
                     self._ledger.wait(programs, show)
         if summary:
             self._log.info("\n%s", self.summary())
-
-    def _start_databases(
-        self, built: Sequence[tuple[Entity, Built]], begun: list[Run]
-    ) -> list[tuple[Run, Database]]:
-        started: list[tuple[Run, Database]] = []
-        for entity, item in built:
-            if isinstance(entity, Orchestrator):
-                run = self._submit(item, begun)
-                begun.append(run)
-                database = Database(Path(run.directory), run.mark or None)
-                entity.attach(database)
-                started.append((run, database))
-        return started
-
-    def _submit(self, built: Built, begun: list[Run]) -> Run:
-        """Submit an entity; when only some of its jobs are accepted, they are `begun` already."""
-        token, journal = built.job.token, self._ledger.journal
-        with journal.lock():
-            earlier = [run for run in journal.runs() if run.entity == built.job.name]
-            self._ledger.refuse_if_running(recover(earlier, self._scheduler, journal))
-            try:
-                submit(built, self._scheduler, journal, len(earlier))
-            except (SchedulerError, KeyboardInterrupt, Terminated):
-                begun += [run for run in journal.runs() if run.token == token and run.job]
-                raise
-        self._ledger.own([token])
-        # The journal knows when it was submitted; this process would read another clock.
-        run = next(item for item in journal.runs() if item.token == token)
-        label = report.label(run, self._scheduler)
-        self._log.info("submitted %s as job %s", run.entity, label)
-        return run
 
     def stop(self, *entities: Entity) -> None:
         """Stop entities, programs before databases; without arguments everything.
@@ -358,7 +326,7 @@ class Experiment:
         if not entities:
             names = {run.entity for run in self._ledger.runs()}
         self._ledger.stop(names, members)
-        self._detach(names)
+        self._starter.detach(names)
 
     def poll(self, *, verbose: bool = True) -> None:
         """Wait until no program of this experiment runs any more; databases are not waited for."""
@@ -420,72 +388,6 @@ class Experiment:
         """Return a table of all runs; `style` is a table format of the tabulate package."""
         rows = self._ledger.snapshots()
         return report.table(rows, {self._scheduler.name: self._scheduler}, style)
-
-    def _to_run_again(self, entities: Sequence[Entity], only: str) -> dict[str, list[int]]:
-        """Return the numbers of each ensemble's members that are to run again."""
-        check.choice("only", only, RERUNS)
-        numbers: dict[str, list[int]] = {}
-        for entity in entities:
-            if not isinstance(entity, Ensemble):
-                raise InputError(f"only is {only!r}: {entity.name} is no ensemble")
-            numbers[entity.name] = self._ledger.to_run_again(entity.name, only)
-        return numbers
-
-    def _plan(
-        self, entities: Sequence[Entity], only: Mapping[str, list[int]] = MappingProxyType({})
-    ) -> list[tuple[Entity, Plan]]:
-        """Plan everything, databases first, so that all refusals come together."""
-        uses = self._databases_in_use(entities)
-        plans: list[tuple[Entity, Plan]] = []
-        for entity in sorted(entities, key=lambda item: not isinstance(item, Orchestrator)):
-            directory = self._roster.directory(entity)
-            numbers = only.get(entity.name)
-            if isinstance(entity, Orchestrator):
-                plans.append((entity, self._builder.database(entity, directory)))
-            elif isinstance(entity, Model):
-                plans.append((entity, self._builder.model(entity, uses, directory)))
-            elif numbers == []:
-                self._log.info("no member of %s has to run again", entity.name)
-            else:
-                chosen = None if numbers is None else {*numbers}
-                plans.append((entity, self._builder.ensemble(entity, uses, directory, chosen)))
-        return plans
-
-    def _databases_in_use(self, entities: Sequence[Entity]) -> list[DatabaseUse]:
-        """Return the databases that programs started now will be told of."""
-        directories: dict[str, str] = {}
-        for shot in self._ledger.snapshots():
-            if shot.run.kind == "database" and not shot.state.terminal:
-                directories[shot.run.entity] = shot.run.directory
-        for entity in entities:
-            if isinstance(entity, Orchestrator):
-                directories[entity.name] = str(self._roster.directory(entity))
-        return [DatabaseUse(where, suffix(name)) for name, where in directories.items()]
-
-    @contextmanager
-    def _all_or_nothing(self, begun: list[Run], kill_on_interrupt: bool) -> Iterator[None]:
-        """Stop what one call of start has begun when the rest of it cannot be."""
-        try:
-            with terminable() if kill_on_interrupt else nullcontext():
-                yield
-        except HpcorchError:
-            self._give_up(begun)
-            raise
-        except (KeyboardInterrupt, Terminated):
-            if kill_on_interrupt:
-                self._log.warning("interrupted: stopping what was started")
-                self._give_up(begun)
-            raise
-
-    def _give_up(self, begun: Sequence[Run]) -> None:
-        stop_runs(begun, self._scheduler, self._ledger.journal)
-        self._detach({run.entity for run in begun})
-
-    def _detach(self, names: Collection[str]) -> None:
-        """Let the descriptions of databases that have ended know it."""
-        for entity in self._roster:
-            if isinstance(entity, Orchestrator) and entity.name in names:
-                entity.attach(None)
 
 
 def _ignore(_: Sequence[RunSnapshot]) -> None:
