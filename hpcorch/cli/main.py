@@ -27,7 +27,7 @@ from hpcorch.errors import (
 
 VERBS = {
     "demo": "run the example: two databases and two programs that use them",
-    "render": "print the job script of a database or a program",
+    "render": "print the job script of a database, a program or an ensemble",
     "status": "show the runs in a directory and how they stand",
     "logs": "show what runs have printed",
     "stop": "end the runs in a directory",

@@ -290,15 +290,14 @@ def test_a_demo_that_breaks_off_leaves_nothing_running(tmp_path):
 
 
 def test_the_pictures_of_the_readme_are_what_the_command_prints(tmp_path):
-    blocks = re.findall(
-        r"^\$ (hpcorch .*--explain-pinning.*)\n((?:.+\n)+)```", README, re.MULTILINE
-    )
-    program = tmp_path / "sim"
+    shown = re.findall(r"^\$ (hpcorch (?:.*\\\n)*.*)\n((?:.+\n)+)```", README, re.MULTILINE)
+    blocks = [block for block in shown if "--explain-pinning" in block[0]]
+    program = tmp_path / "my_simulation"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     assert len(blocks) == 2
     for command, picture in blocks:
-        words = shlex.split(command)[1:]
+        words = shlex.split(command.replace("\\\n", " "))[1:]
         assert hpcorch(*words, cwd=tmp_path).rstrip("\n") == picture.rstrip("\n")
         found = json.loads(hpcorch(words[0], words[1], "--json", *words[2:], cwd=tmp_path))
         assert found["seats"][0]["title"] == picture.partition(",")[0]
