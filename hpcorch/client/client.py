@@ -10,14 +10,16 @@ from hpcorch.client.codecs import Codec, NpyCodec, Tensor
 from hpcorch.client.config import ConfigOptions
 from hpcorch.client.connection import Link
 from hpcorch.client.errors import RedisRuntimeError
+from hpcorch.client.inference import Inference
 from hpcorch.client.log import LogContext
 from hpcorch.client.routing import Router
+from hpcorch.client.scripts import ScriptMethods
 from hpcorch.client.settings import Settings, legacy_settings, read_settings
 from hpcorch.client.wire import ReplyReader
 from hpcorch.errors import InputError, InputTypeError
 
 
-class Client:
+class Client(ScriptMethods):
     """A connection to a database, cluster or single server; connects at once.
 
     `Client(config_options=None, logger_name="Default")` takes its options from the environment
@@ -42,6 +44,7 @@ class Client:
         self._log = LogContext(logger_name)
         settings = _settings_of(config_options, address, cluster)
         self._router = Router(settings)
+        self._inference = Inference(self._router, settings)
         self._codec: Codec = NpyCodec()
         self._place = ",".join(str(one) for one in settings.addresses)
 
@@ -62,6 +65,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connections; harmless when repeated."""
+        self._inference.close()
         self._router.close()
 
     def put_tensor(self, name: str, data: Tensor) -> None:

@@ -65,6 +65,10 @@ class Router:
         """True when keys are spread over servers by slot."""
         return self._slots is not None
 
+    def place(self, key: bytes) -> Address:
+        """Return the address of the server that owns `key`, as far as is known."""
+        return self._owner(key).address
+
     def run(self, key: bytes, operation: Callable[[Link], T]) -> T:
         """Run `operation` at the server that owns `key` and return its result.
 
