@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from hpcorch.describe.model import Model
     from hpcorch.describe.orchestrator import Orchestrator
     from hpcorch.describe.settings import RunSettings
+    from hpcorch.describe.workers import Workers
     from hpcorch.errors import HpcorchError
     from hpcorch.experiment import Experiment
     from hpcorch.log import get_logger
@@ -45,6 +46,7 @@ __all__ = [
     "Orchestrator",
     "RunSettings",
     "TaskState",
+    "Workers",
     "get_logger",
     "log_data",
     "log_error",
@@ -58,6 +60,7 @@ _HOMES = {
     "Orchestrator": "hpcorch.describe.orchestrator",
     "RunSettings": "hpcorch.describe.settings",
     "TaskState": "hpcorch.schedulers.base",
+    "Workers": "hpcorch.describe.workers",
     "get_logger": "hpcorch.log",
 }
 

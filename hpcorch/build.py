@@ -5,12 +5,14 @@ Nothing is submitted or written here; every refusal comes before anything has st
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcorch import __version__, schedulers, server, shell
@@ -23,6 +25,7 @@ from hpcorch.plan import (
     Job,
     Machine,
     Target,
+    WorkerPlan,
     check_limits,
     plan_database,
     plan_model,
@@ -34,6 +37,15 @@ from hpcorch.sites import Site
 _INTERFACES = Path("/sys/class/net")
 # qsub prints its version without asking anybody.
 _VERSION_SECONDS = 10.0
+# A Python on a slow network file system takes its time to start.
+_PYTHON_SECONDS = 60.0
+# What to install for each framework.
+PACKAGES = {
+    "ONNX": "onnxruntime",
+    "TFLITE": "ai-edge-litert",
+    "TORCH": "torch",
+    "TF": "tensorflow",
+}
 # Where Slurm's clients look; the last one is where a cluster without local files puts its own.
 _SLURM_CONFS = (
     "/etc/slurm/slurm.conf",
@@ -99,7 +111,7 @@ class Builder:
     """Plans and renders for one scheduler and site; the server is looked up when first needed."""
 
     def __init__(self, site: Site, scheduler: Scheduler, environ: Mapping[str, str]) -> None:
-        self._site = site
+        self._site = site if site.python else replace(site, python=sys.executable)
         self._scheduler = scheduler
         self._environ = environ
         self._renderer = Renderer(templates_dir(), site.template_dirs)
@@ -153,6 +165,8 @@ class Builder:
         return Target(self._scheduler, self._site, str(run_dir), secrets.token_hex(8))
 
     def _built(self, job: Job) -> Built:
+        if job.workers is not None:
+            check_frameworks(job.name, job.workers)
         return Built(job, self._renderer.render(job, self._scheduler.name, __version__))
 
     def _executable(self, model: Model) -> str:
@@ -182,6 +196,35 @@ class Builder:
                 raise InputError(
                     f"{field} is {name!r}: this machine has the interfaces " + ", ".join(here)
                 )
+
+
+def check_frameworks(name: str, workers: WorkerPlan) -> None:
+    """Refuse workers whose Python lacks hpcorch or a framework; raises InputError."""
+    there = frameworks(workers.python)
+    for wanted in workers.frameworks:
+        if not there.get(wanted):
+            raise InputError(
+                f"the model workers of {name} need {wanted}: {workers.python} has no "
+                f"{PACKAGES[wanted]}",
+                f"{workers.python} -m pip install {PACKAGES[wanted]}",
+            )
+
+
+def frameworks(python: str) -> dict[str, str]:
+    """Ask a Python for its frameworks: names as in Client.set_model, then what there is, or "".
+
+    Raises InputError when it cannot run model workers.
+    """
+    words = (python, "-m", "hpcorch.inference", "frameworks")
+    try:
+        done = shell.run(shell.Command(words, timeout=_PYTHON_SECONDS))
+        found: dict[str, str] = json.loads(done.out) if done.code == 0 else {}
+    except (SchedulerError, ValueError) as error:
+        raise InputError(f"{python} cannot run model workers: {error}") from error
+    if not found:
+        last = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]
+        raise InputError(f"{python} cannot run model workers: {last}", "install hpcorch there")
+    return found
 
 
 def _launcher_program(run_command: str) -> str:

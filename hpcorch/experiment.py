@@ -20,6 +20,7 @@ from hpcorch.describe import check
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
+from hpcorch.describe.workers import Workers
 from hpcorch.errors import HpcorchError, InputError, RunNotFound, StartFailed
 from hpcorch.log import get_logger
 from hpcorch.plan import DatabaseUse, suffix
@@ -99,6 +100,7 @@ class Experiment:
         account: str = "",
         time: str = "",
         queue: str = "",
+        workers: Workers | int | None = None,
     ) -> Orchestrator:
         """Describe a database of `db_nodes` shards; the arguments are those of Orchestrator.
 
@@ -116,6 +118,7 @@ class Experiment:
             module_paths=module_paths,
             layout=layout,
             batch_settings=BatchSettings(time=time, queue=queue, account=account),
+            workers=workers,
         )
         if hosts is not None:
             database.set_hosts(hosts)

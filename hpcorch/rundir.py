@@ -25,7 +25,7 @@ from hpcorch.schedulers.base import JobId, JobRef
 # Longer than any submission takes.
 _LOCK_SECONDS = 300.0
 # What a run leaves and the next run of the same entity must not see.
-_STALE_DIRS = ("shards", "exit", "logs", "tls")
+_STALE_DIRS = ("shards", "exit", "logs", "tls", "models")
 _STALE_FILES = ("job.json", "address.env", "address.json", "credentials", "admin-credentials")
 
 
@@ -86,12 +86,17 @@ def _storing(path: Path) -> Iterator[None]:
 
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
     """Write `text` so that `path` holds all of it or what it held before; raises StorageError."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"), mode)
+
+
+def write_bytes(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """As write_whole, for bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with _storing(path):
         try:
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(text)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)

@@ -28,6 +28,7 @@ _SYSTEM_FILE = Path("/etc/xdg/hpcorch/site.toml")
 class Site:
     """Values of one machine; `origins` tells for each which file or variable it came from.
 
+    `python` is the Python that model workers run in; empty means the one that hpcorch runs in.
     `pbs_place` is how PBS gives a database's shard a node of its own: excl, exclhost or none.
     `pbs_starter` is what reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
     """
@@ -39,6 +40,7 @@ class Site:
     template_dirs: tuple[str, ...] = ()
     boot_seconds: int = 60
     deadline_seconds: int = 600
+    python: str = ""
     pbs_place: str = "excl"
     pbs_starter: str = "pbsdsh"
     origins: Mapping[str, str] = field(default_factory=dict)

@@ -18,6 +18,9 @@ def place(job: Job, script: Script, scheduler: Scheduler) -> None:
     """Make the run directory ready and put the script there; nothing is submitted."""
     directory = Path(job.run_dir)
     rundir.prepare(directory, job.name, job.elements)
+    for file in job.files:
+        rundir.make_private((directory / file.path).parent)
+        rundir.write_bytes(directory / file.path, file.data)
     rundir.write_whole(directory / scheduler.script_name, script.text, 0o700)
 
 

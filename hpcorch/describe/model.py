@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from hpcorch.describe import check, cpus
 from hpcorch.describe.settings import BatchSettings, RunSettings
+from hpcorch.describe.workers import Attachments, WorkerRequest, Workers, worker_request
 from hpcorch.errors import InputError, InputTypeError
 
 # sockaddr_un holds 108 bytes, one of them the terminating NUL.
@@ -37,9 +38,10 @@ class Colocation:
     unix_socket: str = ""
     socket_permissions: int = 0o700
     settings: Mapping[str, str] = field(default_factory=dict)
+    workers: WorkerRequest | None = None
 
 
-class Model:
+class Model(Attachments):
     """Description of a program to run: `name`, how to run it, and where (default exp_path/name).
 
     `params` are values for the program's input files; `batch_settings` is what to ask a batch
@@ -54,6 +56,7 @@ class Model:
         path: str | None = None,
         batch_settings: BatchSettings | None = None,
     ) -> None:
+        super().__init__()
         self.name = check.name("name", name)
         if not isinstance(run_settings, RunSettings):
             raise InputTypeError(
@@ -82,6 +85,7 @@ class Model:
         limit_app_cpus: bool = True,
         maxmemory: str | None = None,
         security: str = "password",
+        workers: Workers | int | None = None,
     ) -> None:
         """Put a database on each of the model's nodes, reached over TCP.
 
@@ -89,6 +93,8 @@ class Model:
         among those the job may use; None takes the first `db_cpus`, [] pins nothing.
         `limit_app_cpus` keeps the program off the database's CPUs. `debug` keeps a verbose server
         log; `security` is password, smartredis (for programs that cannot authenticate) or open.
+        `workers` is the number of model workers on each node, or Workers; models that are attached
+        need at least one, which they get.
         Raises InputError or InputTypeError that names the field.
         """
         self._colocate(
@@ -103,6 +109,7 @@ class Model:
                 port=check.integer("port", port, 1024, 65535),
                 interfaces=_interface_names(ifname),
                 settings=_server_settings(maxmemory),
+                workers=worker_request(workers),
             )
         )
 
@@ -119,6 +126,7 @@ class Model:
         port: int = 6379,
         maxmemory: str | None = None,
         security: str = "password",
+        workers: Workers | int | None = None,
     ) -> None:
         """Put a database on each of the model's nodes, reached over a Unix socket.
 
@@ -141,6 +149,7 @@ class Model:
                 unix_socket=_socket_path(unix_socket),
                 socket_permissions=permissions,
                 settings=_server_settings(maxmemory),
+                workers=worker_request(workers),
             )
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hpcorch.describe import check
 from hpcorch.describe.settings import BatchSettings
+from hpcorch.describe.workers import Attachments, Workers, worker_request
 from hpcorch.errors import InputTypeError, NotActive
 from hpcorch.slots import SLOT_COUNT
 
@@ -40,7 +41,7 @@ class Running(Protocol):
         """A connected client."""
 
 
-class Orchestrator:
+class Orchestrator(Attachments):
     """Description of a database: one server, or a cluster of `db_nodes` shards.
 
     `port` is the first port to try (the next free one is taken when it is busy); `interface` names
@@ -49,6 +50,8 @@ class Orchestrator:
     `threads` are the server's I/O threads; `maxmemory` is text such as "3gb";
     `module_paths` are server modules to load. On a batch system `layout` says whether the shards
     are a job array or one job of `db_nodes` nodes, and `batch_settings` what to ask for.
+    `workers` is the number of model workers beside each shard, or Workers; attached models need
+    at least one, which they get.
     Raises InputError or InputTypeError that names the field.
     """
 
@@ -65,7 +68,9 @@ class Orchestrator:
         module_paths: Sequence[str] = (),
         layout: str = "array",
         batch_settings: BatchSettings | None = None,
+        workers: Workers | int | None = None,
     ) -> None:
+        super().__init__()
         self.db_identifier = check.name("db_identifier", db_identifier)
         self.db_nodes = check.integer("db_nodes", db_nodes, 1, SLOT_COUNT)
         self.port = check.integer("port", port, 1024, _highest_port(self.db_nodes))
@@ -79,6 +84,7 @@ class Orchestrator:
         )
         self.layout = check.choice("layout", layout, LAYOUTS)
         self.batch = batch_settings or BatchSettings()
+        self.workers = worker_request(workers)
         self.settings: dict[str, str] = {}
         self._running: Running | None = None
 

@@ -9,9 +9,11 @@ from hpcorch.plan.jobs import (
     Job,
     Machine,
     ModelJob,
+    RunFile,
     ServerFacts,
     ServerPlan,
     Target,
+    WorkerPlan,
     suffix,
 )
 from hpcorch.plan.limits import check_limits
@@ -25,9 +27,11 @@ __all__ = [
     "Job",
     "Machine",
     "ModelJob",
+    "RunFile",
     "ServerFacts",
     "ServerPlan",
     "Target",
+    "WorkerPlan",
     "check_limits",
     "plan_database",
     "plan_model",

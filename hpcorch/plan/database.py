@@ -8,6 +8,7 @@ from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import InputError
 from hpcorch.plan.jobs import DatabaseJob, Machine, Target, suffix
 from hpcorch.plan.server import bus_security, server_plan
+from hpcorch.plan.workers import model_files, worker_plan
 from hpcorch.schedulers.base import Resources, Scheduler
 
 # The bus port of a cluster with TLS on the bus only: data port + this + 10000 (lib/server.sh).
@@ -59,6 +60,8 @@ def plan_database(database: Orchestrator, machine: Machine, target: Target) -> D
         ),
         warnings=warnings,
         gang_starter=target.site.pbs_starter,
+        workers=worker_plan(database.workers, database.attachments, target, own=True),
+        files=model_files(database.attachments),
     )
 
 

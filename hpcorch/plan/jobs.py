@@ -7,7 +7,7 @@ is renamed, removed or changes meaning.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER
@@ -76,6 +76,30 @@ class ServerPlan:
 
 
 @dataclass(frozen=True)
+class WorkerPlan:
+    """Model workers beside a server: `count` of them (0: models are only loaded, from elsewhere).
+
+    `options` are words of their command line; `cpus` count inside those the task may use, none
+    means the server's; `models` is the list to load or empty.
+    """
+
+    python: str
+    count: int
+    cpus: tuple[int, ...]
+    options: tuple[str, ...]
+    models: str
+    frameworks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A file that the run directory gets before the job is submitted."""
+
+    path: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
@@ -104,6 +128,8 @@ class DatabaseJob:
     server: ServerPlan
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
+    workers: WorkerPlan | None = None
+    files: tuple[RunFile, ...] = ()
     kind: str = "database"
 
 
@@ -148,6 +174,8 @@ class ModelJob:
     server: ServerPlan | None = None
     warnings: tuple[str, ...] = ()
     gang: bool = False
+    workers: WorkerPlan | None = None
+    files: tuple[RunFile, ...] = ()
     kind: str = "model"
 
 

@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from hpcorch.describe.model import Colocation, Model
 from hpcorch.errors import InputError
 from hpcorch.plan.database import refuse_unless_batch
-from hpcorch.plan.jobs import ColocationPlan, DatabaseUse, Machine, ModelJob, Target, suffix
+from hpcorch.plan.jobs import (
+    ColocationPlan,
+    DatabaseUse,
+    Machine,
+    ModelJob,
+    Target,
+    WorkerPlan,
+    suffix,
+)
 from hpcorch.plan.launch import launch_words
 from hpcorch.plan.server import server_plan
+from hpcorch.plan.workers import model_files, worker_plan
 from hpcorch.schedulers.base import Resources
 
 
@@ -59,6 +68,8 @@ def plan_model(
         server=server,
         # One process is a step of its own; many are started by srun from a script that runs here.
         gang=target.scheduler.is_remote and not target.scheduler.is_batch and not launcher,
+        workers=_workers(model, databases, target),
+        files=model_files(model.attachments),
     )
 
 
@@ -77,6 +88,17 @@ def _resources(model: Model, target: Target) -> Resources:
         hosts=batch.hosts,
         extra=tuple(batch.args.items()),
     )
+
+
+def _workers(model: Model, databases: Sequence[DatabaseUse], target: Target) -> WorkerPlan | None:
+    request = model.colocation
+    if request is None and model.attachments and len(databases) != 1:
+        raise InputError(
+            f"{model.name} has models attached and is told of {len(databases)} databases: it is "
+            "unclear which one gets them, attach them to a database instead"
+        )
+    own = request.workers if request is not None else None
+    return worker_plan(own, model.attachments, target, own=request is not None)
 
 
 def _refuse_many(model: Model) -> None:

@@ -32,7 +32,7 @@ hpcorch_cleanup() {
   done
 }
 
-# hpcorch_colocated_variables PORT: how the program finds the server.
+# hpcorch_colocated_variables PORT: how the program finds the server; its address in REPLY.
 hpcorch_colocated_variables() {
   local address=127.0.0.1:$1
   if [[ $HPCORCH_TRANSPORT == uds ]]; then address=unix://$HPCORCH_SOCKET; fi
@@ -41,9 +41,10 @@ hpcorch_colocated_variables() {
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
     hpcorch_variable HPCORCH_CREDENTIALS "$HPCORCH_SUFFIX" "$HPCORCH_SECRETS/credentials"
   fi
+  REPLY=$address
 }
 
-# hpcorch_colocate: starts the server and waits until it answers.
+# hpcorch_colocate: starts the server and waits until it answers; its address in REPLY.
 hpcorch_colocate() {
   local port=0 server
   HPCORCH_COLOCATED="" HPCORCH_SOCKET="" HPCORCH_IPS=()

@@ -45,6 +45,7 @@ hpcorch_plan_pinning() {
     return 0
   fi
   hpcorch_join "${rest[@]}"
+  # shellcheck disable=SC2034 # a job without a program of the user's has no use for it
   HPCORCH_PIN_APP=(taskset -c "$REPLY")
 }
 

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 11a7ae1250c760aae25fd0ff2c5b618b8f03d302fc27e5999f7de052a602686d
+# sha256 of what follows: 574dc8200c9985612ef26c1b74de978612ab70b776a0db0091f265e1f3d3571b
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -206,6 +206,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
@@ -584,6 +585,7 @@ hpcorch_plan_pinning() {
     return 0
   fi
   hpcorch_join "${rest[@]}"
+  # shellcheck disable=SC2034 # a job without a program of the user's has no use for it
   HPCORCH_PIN_APP=(taskset -c "$REPLY")
 }
 
@@ -631,7 +633,7 @@ hpcorch_cleanup() {
   done
 }
 
-# hpcorch_colocated_variables PORT: how the program finds the server.
+# hpcorch_colocated_variables PORT: how the program finds the server; its address in REPLY.
 hpcorch_colocated_variables() {
   local address=127.0.0.1:$1
   if [[ $HPCORCH_TRANSPORT == uds ]]; then address=unix://$HPCORCH_SOCKET; fi
@@ -640,9 +642,10 @@ hpcorch_colocated_variables() {
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
     hpcorch_variable HPCORCH_CREDENTIALS "$HPCORCH_SUFFIX" "$HPCORCH_SECRETS/credentials"
   fi
+  REPLY=$address
 }
 
-# hpcorch_colocate: starts the server and waits until it answers.
+# hpcorch_colocate: starts the server and waits until it answers; its address in REPLY.
 hpcorch_colocate() {
   local port=0 server
   HPCORCH_COLOCATED="" HPCORCH_SOCKET="" HPCORCH_IPS=()

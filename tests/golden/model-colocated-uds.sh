@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 68f480fc95284ec122b73acf8ea4295407210935078124f68c78d9996b62576f
+# sha256 of what follows: f236dcb502bc88f9fecd372aae1db5572ec944cd06f4f22d9afd03a3a7cf6bb6
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -206,6 +206,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
@@ -584,6 +585,7 @@ hpcorch_plan_pinning() {
     return 0
   fi
   hpcorch_join "${rest[@]}"
+  # shellcheck disable=SC2034 # a job without a program of the user's has no use for it
   HPCORCH_PIN_APP=(taskset -c "$REPLY")
 }
 
@@ -631,7 +633,7 @@ hpcorch_cleanup() {
   done
 }
 
-# hpcorch_colocated_variables PORT: how the program finds the server.
+# hpcorch_colocated_variables PORT: how the program finds the server; its address in REPLY.
 hpcorch_colocated_variables() {
   local address=127.0.0.1:$1
   if [[ $HPCORCH_TRANSPORT == uds ]]; then address=unix://$HPCORCH_SOCKET; fi
@@ -640,9 +642,10 @@ hpcorch_colocated_variables() {
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
     hpcorch_variable HPCORCH_CREDENTIALS "$HPCORCH_SUFFIX" "$HPCORCH_SECRETS/credentials"
   fi
+  REPLY=$address
 }
 
-# hpcorch_colocate: starts the server and waits until it answers.
+# hpcorch_colocate: starts the server and waits until it answers; its address in REPLY.
 hpcorch_colocate() {
   local port=0 server
   HPCORCH_COLOCATED="" HPCORCH_SOCKET="" HPCORCH_IPS=()

@@ -1,0 +1,159 @@
+"""Workers and models as part of a database's or a program's own job, on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpcorch import TaskState, Workers
+from hpcorch.client import workers as registry
+from hpcorch.errors import InputError, StartFailed
+from hpcorch.plan.workers import model_files
+from tests.helpers import directory, free_port, kill, output, processes, python_model, until
+from tests.inference import models
+from tests.local.conftest import debian_server, impatient_clients, node_dir
+
+__all__ = ["debian_server", "impatient_clients", "node_dir"]
+
+pytestmark = pytest.mark.redis
+
+ROWS = models.weights(3, 64, seed=5)
+PROGRAM = """
+import numpy as np
+from hpcorch import Client
+rows = np.random.default_rng(5).normal(0, 0.3, (3, 64)).astype(np.float32)
+with Client() as client:
+    client.put_tensor("in", rows)
+    client.run_model("mlp", "in", "out")
+    assert (client.get_tensor("out") == client.infer("mlp", rows)[0]).all()
+    twice = client.infer_script("twice", "twice", rows)[0]
+    assert (twice == 2 * rows).all()
+    print(client.get_tensor("out").sum())
+"""
+
+
+def twice(x):
+    return x * 2
+
+
+def the_sum(text: str) -> float:
+    return float(text.rsplit(maxsplit=1)[-1])
+
+
+@pytest.mark.parametrize("transport", ["uds", "tcp"])
+def test_a_colocated_program_finds_its_models_loaded(exp, transport, tmp_path):
+    model = python_model(exp, "app", PROGRAM)
+    if transport == "uds":
+        model.colocate_db_uds(workers=Workers(2, threads=1, max_request="10mb"))
+    else:
+        model.colocate_db_tcp(port=free_port())
+    (tmp_path / "mlp.onnx").write_bytes(models.mlp())
+    model.add_ml_model("mlp", "onnx", model_path=tmp_path / "mlp.onnx")
+    model.add_function("twice", twice)
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
+    assert the_sum(output(exp, model)) == pytest.approx(models.mlp_result(ROWS).sum(), rel=1e-3)
+    until(lambda: not processes(directory(exp, model)), "the end of all processes")
+
+
+def test_models_of_a_cluster_are_there_when_it_answers(exp):
+    database = exp.create_database(db_nodes=3, port=free_port(3), interface="lo", workers=1)
+    database.add_ml_model("mlp", "ONNX", models.mlp(), batch_size=8)
+    exp.start(database)
+    with database.client() as client:
+        assert len(registry.listed(client._router)) == 3
+        np.testing.assert_allclose(
+            client.infer("mlp", ROWS)[0], models.mlp_result(ROWS), rtol=1e-4, atol=1e-5
+        )
+    # A program may bring models of its own to it.
+    program = python_model(exp, "app", PROGRAM)
+    program.add_function("twice", twice)
+    exp.start(program)
+    assert exp.get_status(program) == [TaskState.COMPLETED]
+    exp.stop()
+    until(lambda: not processes(directory(exp, database)), "the end of all processes")
+
+
+def test_a_worker_that_crashes_is_started_again(exp):
+    database = exp.create_database(port=free_port(), workers=1)
+    exp.start(database)
+    with database.client() as client:
+        client.set_model("mlp", models.mlp(), "ONNX")
+        first = client.infer("mlp", ROWS)[0]
+        worker = next(pid for pid, words in worker_processes(exp, database).items())
+        kill(worker)
+        np.testing.assert_array_equal(client.infer("mlp", ROWS)[0], first)
+        until(
+            lambda: set(worker_processes(exp, database)) - {worker}, "the successor of the worker"
+        )
+    log = next((directory(exp, database) / "logs").glob("*.worker.0.log"))
+    assert "model worker 0 ended with exit code 137 and is started again" in log.read_text()
+
+
+def worker_processes(exp, entity) -> dict[int, str]:
+    found = processes(directory(exp, entity))
+    return {
+        pid: words
+        for pid, words in found.items()
+        if "hpcorch.inference serve" in words and words.startswith(sys.executable)
+    }
+
+
+def test_a_model_that_cannot_be_loaded_fails_the_start_with_the_reason(exp):
+    database = exp.create_database(port=free_port(), workers=1)
+    database.add_ml_model("broken", "ONNX", b"nonsense")
+    with pytest.raises(
+        StartFailed, match=r"models could not be loaded: .*'broken' cannot be loaded"
+    ):
+        exp.start(database)
+    until(lambda: not processes(directory(exp, database)), "the end of all processes")
+
+
+def test_a_framework_that_is_missing_is_refused_before_anything_starts(exp, tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho \'{"ONNX": "onnxruntime 1", "TORCH": ""}\'\n')
+    python.chmod(0o700)
+    monkeypatch.setenv("HPCORCH_PYTHON", str(python))
+    exp = type(exp)("other", exp_path=exp.exp_path)
+    database = exp.create_database(workers=Workers(frameworks="torch"))
+    with pytest.raises(InputError, match=r"need TORCH: .*/python has no torch"):
+        exp.start(database)
+    python.write_text("#!/bin/sh\necho 'No module named hpcorch' >&2\nexit 1\n")
+    with pytest.raises(InputError, match="cannot run model workers: No module named hpcorch"):
+        exp.start(database)
+    assert not Path(exp.exp_path).exists()
+
+
+def test_what_cannot_be_attached_is_refused(exp, tmp_path):
+    model = python_model(exp, "app", "")
+    for arguments, said in (
+        ({}, "give either model or model_path"),
+        ({"model": b"x", "model_path": "y"}, "give either model or model_path"),
+        ({"model_path": tmp_path / "none"}, "there is no such readable file"),
+        ({"model": b"x", "devices_per_node": 2}, "there is only one device CPU"),
+    ):
+        with pytest.raises(InputError, match=said):
+            model.add_ml_model("m", "ONNX", **arguments)
+    model.add_ml_model("m", "ONNX", b"x", device="GPU", first_device=2)
+    assert model.attachments[0].options["device"] == "GPU:2"
+    with pytest.raises(InputError, match="a model of that name is attached already"):
+        model.add_ml_model("m", "ONNX", b"x")
+    with pytest.raises(InputError, match="is told of 0 databases"):
+        exp.preview(model)
+    with pytest.raises(InputError, match="count is 0: it must be a whole number from 1"):
+        Workers(0)
+    with pytest.raises(InputError, match="workers is -1: it must be a whole number from 0"):
+        exp.create_database(workers=-1)
+
+
+def test_the_list_of_models_holds_what_was_said(exp):
+    database = exp.create_database(workers=1)
+    database.add_script("s", "def f(x):\n    return x\n")
+    files = {file.path: file.data for file in model_files(database.attachments)}
+    assert files["models/0.script"].startswith(b"def f")
+    wanted = {"kind": "script", "name": "s", "file": "0.script", "language": "TORCHSCRIPT"}
+    assert json.loads(files["models/list.json"]) == [{**wanted, "device": "CPU"}]
