@@ -9,18 +9,22 @@ SHELL_FILES := .ci/run tests/prepare.sh $(wildcard templates/*/*.sh templates/lo
 CREATED := $(VENV)/.created
 FOR_USE := $(VENV)/.installed-for-use
 FOR_TESTS := $(VENV)/.installed-for-tests
+FOR_AI := $(VENV)/.installed-for-test-ai
 
 .NOTPARALLEL:
-.PHONY: help demo test bench cluster lint golden clean prepare
+.PHONY: help demo test test-ai bench cluster lint golden clean prepare
 
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
 
 demo: $(FOR_USE) ## set up .venv and run the example on this machine
 	$(BIN)/hpcorch demo
 
 test: prepare lint ## set up what tests need, then run every check and every test
 	$(BIN)/pytest
+
+test-ai: prepare $(FOR_AI) ## install PyTorch and TensorFlow (2 GB) and run the tests that need them
+	$(BIN)/pytest -m ai --timeout 600
 
 bench: prepare $(FOR_TESTS) ## measure speed; prints ratios
 	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python -m tests.bench.$$(basename $$script .py); done
@@ -54,6 +58,10 @@ $(FOR_USE): $(CREATED) setup.cfg pyproject.toml
 $(FOR_TESTS): $(CREATED) setup.cfg pyproject.toml
 	$(BIN)/pip install -q -e '.[test]'
 	@touch $@ $(FOR_USE)
+
+$(FOR_AI): $(FOR_TESTS)
+	$(BIN)/pip install -q -e '.[test,test_ai]'
+	@touch $@
 
 $(CREATED):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \

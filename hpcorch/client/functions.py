@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -31,4 +32,7 @@ def function_source(function: Callable[..., Any]) -> tuple[str, str]:
         raise InputError(
             f"function is {function.__name__}, whose source cannot be taken out of its file"
         ) from error
-    return source, "TORCHSCRIPT" if "torch" in names else "PYTHON"
+    if "torch" not in names:
+        return source, "PYTHON"
+    # TorchScript takes a type checker's remarks for types of its own.
+    return re.sub(r"#\s*type:\s*ignore.*", "", source), "TORCHSCRIPT"
