@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -101,6 +102,38 @@ def test_a_pickle_is_refused_without_being_read(make):
     with pytest.raises(Fault, match="pickled models are refused") as caught:
         backends.get("TORCH").load(make(), LoadOptions())
     assert caught.value.kind == "refused"
+
+
+def rewritten(change) -> bytes:
+    """Return the exported program with what `change` makes of its members, a mapping by name."""
+    with zipfile.ZipFile(io.BytesIO(exported())) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    change(members)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as new:
+        for name, data in members.items():
+            new.writestr(name, data)
+    return out.getvalue()
+
+
+def test_a_pickle_inside_an_exported_program_is_refused_without_being_read():
+    def hide_object(members):
+        base = next(iter(members)).partition("/")[0]
+        members[f"{base}/data/constants/opaque_obj_0"] = pickle.dumps(Bomb())
+
+    with pytest.raises(Fault, match="pickled models are refused"):
+        backends.get("TORCH").load(rewritten(hide_object), LoadOptions())
+
+    def hide_weights(members):
+        for name, data in members.items():
+            if name.endswith("weights_config.json"):
+                members[name] = data.replace(b'"use_pickle": false', b'"use_pickle": true')
+            elif "/data/weights/" in name:
+                members[name] = saved_pickle()
+
+    assert b'"use_pickle": true' in rewritten(hide_weights)
+    with pytest.raises(pickle.UnpicklingError, match=r"[Ww]eights.only"):
+        backends.get("TORCH").load(rewritten(hide_weights), LoadOptions())
 
 
 SCRIPT = """

@@ -1,12 +1,14 @@
 """TorchScript models and exported programs, run by PyTorch.
 
 Both are zip archives. What `torch.save` writes is a pickle, which runs code when it is read, and is
-refused; so is every archive that holds neither TorchScript code nor an exported program.
+refused; so is every archive that holds neither TorchScript code nor an exported program, and every
+exported program with Python objects in it.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +20,10 @@ from hpcorch.inference.backends.base import Loaded, LoadOptions, as_arrays
 from hpcorch.inference.devices import CPU, Device, gpus
 from hpcorch.inference.faults import Fault
 
+# Exported programs may name parts of themselves as pickles: those are then read as weights only.
+os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+
+_OBJECTS = ("opaque_obj", "custom_obj")
 _EXPORTED = ("models/model.json", "serialized_exported_program.json")
 
 
@@ -64,7 +70,7 @@ def archive_kind(blob: bytes | bytearray) -> str:
     inside = {name.partition("/")[2] for name in names}
     if any(name.startswith("code/") for name in inside) and "data.pkl" in inside:
         return "script"
-    if any(name.endswith(_EXPORTED) for name in names):
+    if any(name.endswith(_EXPORTED) for name in names) and not any(map(_is_object, names)):
         return "exported"
     raise Fault(
         "refused",
@@ -72,6 +78,10 @@ def archive_kind(blob: bytes | bytearray) -> str:
         "reading one runs code",
         hint="make it with torch.jit.save or torch.export.save",
     )
+
+
+def _is_object(name: str) -> bool:
+    return name.rpartition("/")[2].startswith(_OBJECTS)
 
 
 def torch_device(device: Device) -> Any:
