@@ -89,6 +89,9 @@ def _database_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--maxmemory", metavar="SIZE", help="of each shard, such as 3gb")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="I/O threads")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="AI model workers beside each shard"
+    )
 
 
 def _model_arguments(parser: ArgumentParser) -> None:
@@ -163,6 +166,7 @@ def _database(args: Namespace) -> Built:
         path=args.path,
         security=args.security,
         threads=args.threads,
+        workers=args.workers,
         maxmemory=args.maxmemory,
         module_paths=[str(Path(item).absolute()) for item in args.module],
     )
