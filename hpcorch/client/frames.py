@@ -153,7 +153,7 @@ def _object(header: bytes) -> dict[str, Any]:
 
 
 class Source(Protocol):
-    """Where a frame's bytes come from; wire.ReplyReader is one."""
+    """Where a frame's bytes come from: a socket (Stream), or memory (model_queue.Bytes)."""
 
     def exactly(self, size: int) -> bytes:
         """Return the next `size` bytes."""
