@@ -261,7 +261,7 @@ def test_a_request_in_the_queue_is_answered_by_a_worker_that_starts_later(own_la
         own_lab.start()
         future.result()
     close(client.get_tensor("out"))
-    assert queued(client) == 0
+    until(lambda: queued(client) == 0, "an empty queue")
 
 
 def queued(client: Client) -> int:
