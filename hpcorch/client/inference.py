@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hpcorch.client.codecs import Tensor
 from hpcorch.client.errors import RedisRuntimeError, RedisTimeoutError
@@ -16,6 +17,8 @@ from hpcorch.client.worker_links import NoWorker, WorkerLinks, WorkerLost
 from hpcorch.client.workers import listed
 
 _MOST_HEADS = 512
+# Frameworks and large models come slowly from the file systems of busy machines.
+_LOAD_SECONDS = 600.0
 
 
 class Inference:
@@ -79,22 +82,24 @@ class Inference:
     def load(self, kind: str, name: str) -> int:
         """Let every worker that can be reached load a model or script now; return their number.
 
-        Raises RedisRuntimeError when there is no worker, or with the words of one that cannot.
+        It may take ten minutes. Raises RedisRuntimeError when there is no worker, or with the words
+        of one that cannot, RedisTimeoutError.
         """
-        request = self._request(f"load_{kind}", name, "", "")
+        seconds = max(self.seconds, _LOAD_SECONDS)
+        request = replace(self._request(f"load_{kind}", name, "", ""), seconds=seconds)
         streams = self._links.to_each()
         if not streams:
             self._raise_no_worker()
         parse = answer_parser()
         try:
             for stream in streams:
-                stream.set_timeout(self.seconds)
+                stream.set_timeout(seconds)
                 stream.send(request.head(()), ())
             for stream in streams:
                 _raise_fault(stream.read(parse)[0])
         except TimeoutError as error:
             raise RedisTimeoutError(
-                f"a worker has not loaded {name!r} within {self.seconds:g} s"
+                f"a worker has not loaded {name!r} within {seconds:g} s"
             ) from error
         except (OSError, FrameError) as error:
             raise RedisRuntimeError(f"a worker ended while loading {name!r}") from error
