@@ -6,6 +6,7 @@ import logging
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,7 @@ LOG = logging.getLogger("hpcorch.inference")
 _GREETING_SECONDS = 10.0
 _MOST_CONNECTIONS = 4096
 _BACKLOG = 1024
+_PAUSE_SECONDS = 0.5
 
 
 class Listener:
@@ -60,7 +62,13 @@ class Listener:
 
     def _accept(self, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
         while True:
-            sock, _ = listener.accept()
+            try:
+                sock, _ = listener.accept()
+            except OSError as error:
+                # No more files may be open, most likely: others will be closed.
+                LOG.warning("a connection could not be accepted: %s", error.strerror)
+                time.sleep(_PAUSE_SECONDS)
+                continue
             if not self._places.acquire(blocking=False):
                 LOG.warning("more than %d connections: one was refused", _MOST_CONNECTIONS)
                 sock.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ from hpcorch.inference.service import Service
 
 LOG = logging.getLogger("hpcorch.inference")
 _BLOCK_MS = 10_000
+_PAUSE_SECONDS = 0.5
 # The first try and one more.
 _MOST_TRIES = 2
 
@@ -74,6 +76,8 @@ class QueueReader:
             except RedisReplyError as error:
                 # The stream was deleted, by a flush for example: it is made anew.
                 LOG.info("the request queue begins anew: %s", error.message)
+                # What the server goes on refusing must not keep the CPU busy.
+                time.sleep(_PAUSE_SECONDS)
                 self._announce()
 
     def _join(self) -> None:

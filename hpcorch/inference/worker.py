@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -57,6 +58,9 @@ def serve(options: WorkerOptions) -> None:
     Raises what connecting raises, and ends the process when the database has gone or a run does not
     come to an end.
     """
+    # Every caller is an open file; the usual limit is far below what one process may have.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     settings = read_settings(ConfigOptions.create_from_environment(""))
     router = Router(settings)
     shelf = Shelf(ModelStore(router), options.threads, options.turn)
