@@ -111,13 +111,14 @@ def tflite_dense(inputs: int = 4, outputs: int = 3) -> bytes:
 
 
 def heavy() -> bytes:
-    """Four convolutions over an image: 1.8 billion multiplications, as many as ResNet-18 has."""
-    nodes, values, here = [], [], "x"
+    """Convolutions over an image of 224 x 224: as many multiplications as ResNet-18 has."""
+    first = helper.make_node("Conv", ["x", "k"], ["c"], pads=[1] * 4, strides=[2, 2])
+    nodes, values, here = [first], [numpy_helper.from_array(weights(64, 3, 3, 3), "k")], "c"
     for layer in range(4):
         values.append(numpy_helper.from_array(weights(64, 64, 3, 3), f"k{layer}"))
         nodes.append(helper.make_node("Conv", [here, f"k{layer}"], [f"c{layer}"], pads=[1] * 4))
         nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
         here = f"r{layer}"
     nodes.append(helper.make_node("GlobalAveragePool", [here], ["y"]))
-    ends = floats("x", "n", 64, 112, 112), floats("y", "n", 64, 1, 1)
+    ends = floats("x", "n", 3, 224, 224), floats("y", "n", 64, 1, 1)
     return onnx_bytes(nodes, [ends[0]], [ends[1]], values)
