@@ -21,7 +21,7 @@ demo: $(FOR_USE) ## set up .venv and run the example on this machine
 	$(BIN)/hpcorch demo
 
 test: prepare lint ## set up what tests need, then run every check and every test
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 test-ai: prepare $(FOR_AI) ## install PyTorch and TensorFlow (2 GB) and run the tests that need them
 	$(BIN)/pytest -m ai --timeout 600
@@ -33,18 +33,19 @@ cluster: prepare $(FOR_TESTS) ## bring up a Slurm cluster of four nodes on this 
 	$(BIN)/python -m tests.testbed up
 
 # SC2034: a library's variables are used by the script that includes it.
-lint: $(FOR_TESTS) ## ruff, mypy, import-linter and shellcheck
+lint: $(FOR_TESTS) ## ruff, mypy, import-linter, shellcheck and the C compiler's warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/shellcheck --exclude=SC2034 $(SHELL_FILES)
+	$(CC) -std=c11 -fsyntax-only -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror hpcorch/module/src/*.c
 
 golden: $(FOR_TESTS) ## rewrite the expected scripts of tests/golden from what is rendered now
 	$(BIN)/pytest --update-golden tests/golden
 
 clean: ## remove everything that make has created
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov
+	rm -rf $(VENV) build dist *.egg-info hpcorch/module/*.so .coverage .coverage.* htmlcov
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find hpcorch tests -name __pycache__ -prune -exec rm -rf {} +
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from hpcorch.client import (
         Client,
         ConfigOptions,
+        Dataset,
+        DatasetConverter,
         LLDebug,
         LLDeveloper,
         LLInfo,
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
         log_error,
         log_warning,
     )
+    from hpcorch.describe.container import Container, Singularity
+    from hpcorch.describe.ensemble import Ensemble
     from hpcorch.describe.model import Model
     from hpcorch.describe.orchestrator import Orchestrator
     from hpcorch.describe.settings import RunSettings
@@ -35,6 +39,10 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "ConfigOptions",
+    "Container",
+    "Dataset",
+    "DatasetConverter",
+    "Ensemble",
     "Experiment",
     "HpcorchError",
     "LLDebug",
@@ -45,6 +53,7 @@ __all__ = [
     "Model",
     "Orchestrator",
     "RunSettings",
+    "Singularity",
     "TaskState",
     "Workers",
     "get_logger",
@@ -54,11 +63,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Container": "hpcorch.describe.container",
+    "Ensemble": "hpcorch.describe.ensemble",
     "Experiment": "hpcorch.experiment",
     "HpcorchError": "hpcorch.errors",
     "Model": "hpcorch.describe.model",
     "Orchestrator": "hpcorch.describe.orchestrator",
     "RunSettings": "hpcorch.describe.settings",
+    "Singularity": "hpcorch.describe.container",
     "TaskState": "hpcorch.schedulers.base",
     "Workers": "hpcorch.describe.workers",
     "get_logger": "hpcorch.log",

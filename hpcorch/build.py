@@ -1,50 +1,56 @@
-"""From a description to a checked script: looks up what planning must know, plans, renders.
+"""From a description to checked scripts: looks up what planning must know, plans, renders.
 
 Nothing is submitted or written here; every refusal comes before anything has started.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from hpcorch import __version__, schedulers, server, shell
+from hpcorch.checkpoints import find_checkpoint
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
+from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError, SchedulerError
+from hpcorch.frameworks import check_frameworks
+from hpcorch.module.library import find_module
 from hpcorch.paths import templates_dir
 from hpcorch.plan import (
     DatabaseUse,
-    Job,
     Machine,
+    Plan,
     Target,
-    WorkerPlan,
     check_limits,
+    chunked,
     plan_database,
+    plan_ensemble,
     plan_model,
 )
-from hpcorch.render import Renderer, Script
+from hpcorch.render import Renderer
 from hpcorch.schedulers.base import Limits, Scheduler
-from hpcorch.sites import Site
+from hpcorch.sites import Site, template_dirs
+from hpcorch.submit import Built
+
+T = TypeVar("T")
 
 _INTERFACES = Path("/sys/class/net")
 # qsub prints its version without asking anybody.
 _VERSION_SECONDS = 10.0
-# A Python on a slow network file system takes its time to start.
-_PYTHON_SECONDS = 60.0
-# What to install for each framework.
-PACKAGES = {
-    "ONNX": "onnxruntime",
-    "TFLITE": "ai-edge-litert",
-    "TORCH": "torch",
-    "TF": "tensorflow",
+_MPI_COMMANDS = ("mpirun", "mpiexec", "orterun")
+_MPI_WORDS = {
+    r"open ?mpi|openrte|prrte": "openmpi",
+    r"hydra|intel\(r\) mpi": "hydra",
+    r"\bpals\b": "pals",
 }
 # Where Slurm's clients look; the last one is where a cluster without local files puts its own.
 _SLURM_CONFS = (
@@ -53,14 +59,6 @@ _SLURM_CONFS = (
     "/usr/local/etc/slurm.conf",
     "/run/slurm/conf/slurm.conf",
 )
-
-
-@dataclass(frozen=True)
-class Built:
-    """A job and the script that runs it."""
-
-    job: Job
-    script: Script
 
 
 def choose_scheduler(
@@ -75,11 +73,18 @@ def choose_scheduler(
         name, reason = _detect(environ)
     if name == "slurm" and environ.get("SLURM_JOB_ID"):
         name, reason = "slurm-steps", f"this is inside the Slurm job {environ['SLURM_JOB_ID']}"
-    return schedulers.create(name, templates_dir(), environ, site.pbs_place), reason
+    if name in ("pbs", "torque") and _pbs_job(environ):
+        name, reason = "pbs-steps", f"this is inside the PBS job {environ['PBS_JOBID']}"
+    if name == "pbs" and site.pbs_dialect == "torque":
+        name, reason = "torque", f"{site.origins['pbs_dialect']} says so"
+    timeout = site.command_timeout_seconds
+    return schedulers.create(name, templates_dir(), environ, site.pbs_place, timeout), reason
 
 
 def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
     """Find the batch system: programs alone do not make one, a configuration must be there too."""
+    if _pbs_job(environ):
+        return "pbs", f"this is inside the PBS job {environ['PBS_JOBID']}"
     program = shutil.which("qsub", path=environ.get("PATH"))
     if program is not None and (version := _ask_version(program)):
         return "pbs", f"{program} says {version}"
@@ -90,6 +95,12 @@ def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
         if conf and Path(conf).is_file():
             return "slurm", f"{program} and {conf} are there"
     return "local", f"{program} is there, but no slurm.conf"
+
+
+def _pbs_job(environ: Mapping[str, str]) -> bool:
+    """Say whether this is a job of PBS: a plugin of Slurm sets PBS's variables in its own jobs."""
+    inside = bool(environ.get("PBS_JOBID") and environ.get("PBS_NODEFILE"))
+    return inside and "SLURM_JOB_ID" not in environ
 
 
 def _ask_version(program: str) -> str:
@@ -107,6 +118,14 @@ def pbs_version(said: str) -> str:
     return found[0] if found else ""
 
 
+def mpi_library(said: str) -> str:
+    """Return which MPI library a launch command belongs to, by what --version prints."""
+    for words, library in _MPI_WORDS.items():
+        if re.search(words, said, re.IGNORECASE):
+            return library
+    return ""
+
+
 class Builder:
     """Plans and renders for one scheduler and site; the server is looked up when first needed."""
 
@@ -114,8 +133,9 @@ class Builder:
         self._site = site if site.python else replace(site, python=sys.executable)
         self._scheduler = scheduler
         self._environ = environ
-        self._renderer = Renderer(templates_dir(), site.template_dirs)
+        self._renderer = Renderer(templates_dir(), template_dirs(site, environ))
         self._machine: Machine | None = None
+        self._mpi_of: dict[str, str] = {}
         self._limits: Limits | None = None
 
     def machine(self) -> Machine:
@@ -129,60 +149,120 @@ class Builder:
                 server_conf=conf,
                 cli=server.find_cli(self._environ, found) or "",
                 openssl=shutil.which("openssl", path=self._environ.get("PATH")) is not None,
+                module=str(find_module(self._environ) or ""),
             )
         return self._machine
 
-    def database(self, database: Orchestrator, run_dir: Path) -> Built:
-        """Plan and render a standard database; raises InputError, SecurityError, TemplateError."""
+    def database(self, database: Orchestrator, run_dir: Path) -> Plan:
+        """Plan a standard database; raises InputError or SecurityError."""
         self._check_interfaces("interface", database.interfaces)
         _check_modules(database.module_paths)
-        return self._built(plan_database(database, self.machine(), self._target(run_dir)))
+        restore = ""
+        if database.restore is not None:
+            restore = str(find_checkpoint(database.name, database.restore, database.db_nodes))
+        target = self._target(run_dir)
+        return Plan((plan_database(database, self.machine(), target, restore),))
 
-    def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Built:
-        """Plan and render a program; raises InputError or TemplateError."""
-        machine = None
-        if model.colocation is not None:
-            self._check_interfaces("ifname", model.colocation.interfaces)
-            machine = self.machine()
-        executable = self._executable(model)
-        return self._built(plan_model(model, executable, uses, machine, self._target(run_dir)))
+    def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Plan:
+        """Plan a program; raises InputError."""
+        machine = self._machine_beside(model)
+        program, *further = self._programs(model)
+        target = replace(self._target(run_dir), mpi=self._mpi(model.run_settings))
+        return Plan((plan_model(model, program, uses, machine, target, further),))
 
-    def check_limits(self, built: Sequence[Built]) -> None:
-        """Ask the cluster for its limits, once, and hold the jobs against them.
+    def ensemble(
+        self,
+        ensemble: Ensemble,
+        uses: Sequence[DatabaseUse],
+        run_dir: Path,
+        only: Collection[int] | None = None,
+    ) -> Plan:
+        """Plan an ensemble, or of its members those of the numbers `only`; raises InputError."""
+        return plan_ensemble(
+            ensemble,
+            _cached(self._programs),
+            uses,
+            self._machine_beside,
+            self._target(run_dir),
+            only,
+            _cached(lambda model: self._mpi(model.run_settings)),
+        )
 
-        Raises LimitError, or SchedulerError when the cluster does not answer.
+    def finish(self, plan: Plan, limits: Limits | None = None) -> Built:
+        """Cut what is too large for one array, and render; without `limits` the site's say counts.
+
+        Raises LimitError, TemplateError, RenderError; InputError when workers lack a framework.
         """
-        commands = self._scheduler.limits_commands()
-        if not commands or not built:
-            return
+        site = self._site.max_array_size if self._scheduler.is_batch else 0
+        sizes = filter(None, (limits.array_size if limits else None, site))
+        jobs = chunked(plan.jobs, self._scheduler, min(sizes, default=None))
+        if limits is not None:
+            for job in jobs:
+                check_limits(job.resources, limits)
+        for workers in {job.workers for job in jobs if job.workers}:
+            check_frameworks(jobs[0].name, workers)
+        render, name = self._renderer.render, self._scheduler.name
+        scripts = tuple(render(job, name, __version__) for job in jobs)
+        return Built(replace(plan, jobs=jobs), scripts)
+
+    def limits(self) -> Limits:
+        """Return what the cluster accepts, asked once; raises SchedulerError without an answer."""
         if self._limits is None:
-            results = [shell.run(command) for command in commands]
+            results = [shell.run(command) for command in self._scheduler.limits_commands()]
             self._limits = self._scheduler.parse_limits(results)
-        for item in built:
-            check_limits(item.job.resources, self._limits)
+        return self._limits
+
+    def _machine_beside(self, model: Model) -> Machine | None:
+        """Return what a colocated database needs, None where there is none."""
+        if model.colocation is None:
+            return None
+        self._check_interfaces("ifname", model.colocation.interfaces)
+        return self.machine()
 
     def _target(self, run_dir: Path) -> Target:
-        return Target(self._scheduler, self._site, str(run_dir), secrets.token_hex(8))
+        token = secrets.token_hex(8)
+        return Target(self._scheduler, self._site, str(run_dir), token, _own_umask())
 
-    def _built(self, job: Job) -> Built:
-        if job.workers is not None:
-            check_frameworks(job.name, job.workers)
-        return Built(job, self._renderer.render(job, self._scheduler.name, __version__))
+    def _mpi(self, settings: RunSettings) -> str:
+        """Return the library of the launch command: the site says, or the command itself does."""
+        if self._site.mpi != "auto":
+            return self._site.mpi
+        command = settings.run_command
+        if command == "auto" and self._scheduler.name == "pbs":
+            command = "mpiexec"
+        path = shutil.which(command, path=self._environ.get("PATH"))
+        if path is None or command not in _MPI_COMMANDS:
+            return ""
+        if path not in self._mpi_of:
+            try:
+                said = shell.run(shell.Command((path, "--version"), timeout=_VERSION_SECONDS))
+            except SchedulerError:
+                return ""
+            self._mpi_of[path] = mpi_library(said.out + said.err)
+        return self._mpi_of[path]
 
-    def _executable(self, model: Model) -> str:
+    def _programs(self, model: Model) -> list[str]:
+        """Return the paths of a model's program and of those that make_mpmd added."""
+        settings = model.run_settings
+        return [self._executable(model.name, item) for item in (settings, *settings.mpmd)]
+
+    def _executable(self, name: str, settings: RunSettings) -> str:
         """Return the path of the program, which will run in another directory.
 
         A batch system's nodes may have programs that this machine lacks: a bare name is then left
-        to them.
+        to them, and the name of a program in a container to the container.
         """
-        settings = model.run_settings
         search = settings.env_vars.get("PATH", self._environ.get("PATH"))
-        for what in (settings.exe, _launcher_program(settings.run_command)):
+        container = settings.container
+        first = ("exe", settings.exe) if container is None else ("container", container.runtime)
+        for field, what in (first, ("run_command", _launcher_program(settings.run_command))):
             elsewhere = self._scheduler.is_remote and "/" not in what
             if what and not elsewhere and shutil.which(what, path=search) is None:
                 raise InputError(
-                    f"exe of {model.name} is {what!r}: there is no such program on this machine"
+                    f"{field} of {name} is {what!r}: there is no such program on this machine"
                 )
+        if container is not None:
+            return settings.exe
         found = shutil.which(settings.exe, path=search)
         return settings.exe if found is None else str(Path(found).absolute())
 
@@ -198,33 +278,26 @@ class Builder:
                 )
 
 
-def check_frameworks(name: str, workers: WorkerPlan) -> None:
-    """Refuse workers whose Python lacks hpcorch or a framework; raises InputError."""
-    there = frameworks(workers.python)
-    for wanted in workers.frameworks:
-        if not there.get(wanted):
-            raise InputError(
-                f"the model workers of {name} need {wanted}: {workers.python} has no "
-                f"{PACKAGES[wanted]}",
-                f"{workers.python} -m pip install {PACKAGES[wanted]}",
-            )
+def _own_umask() -> str:
+    # Asking for it is setting it.
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return f"{mask:04o}"
 
 
-def frameworks(python: str) -> dict[str, str]:
-    """Ask a Python for its frameworks: names as in Client.set_model, then what there is, or "".
+def _cached(find: Callable[[Model], T]) -> Callable[[Model], T]:
+    """Return `find` for members of an ensemble, most of which run the same programs."""
+    found: dict[tuple[object, ...], T] = {}
 
-    Raises InputError when it cannot run model workers.
-    """
-    words = (python, "-m", "hpcorch.inference", "frameworks")
-    try:
-        done = shell.run(shell.Command(words, timeout=_PYTHON_SECONDS))
-        found: dict[str, str] = json.loads(done.out) if done.code == 0 else {}
-    except (SchedulerError, ValueError) as error:
-        raise InputError(f"{python} cannot run model workers: {error}") from error
-    if not found:
-        last = (done.err.strip().splitlines() or [f"exit code {done.code}"])[-1]
-        raise InputError(f"{python} cannot run model workers: {last}", "install hpcorch there")
-    return found
+    def look_up(model: Model) -> T:
+        settings = model.run_settings
+        programs = [(item.exe, item.env_vars.get("PATH")) for item in (settings, *settings.mpmd)]
+        key = (settings.run_command, settings.container is None, *programs)
+        if key not in found:
+            found[key] = find(model)
+        return found[key]
+
+    return look_up
 
 
 def _launcher_program(run_command: str) -> str:

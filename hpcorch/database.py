@@ -6,14 +6,17 @@ Everything is read from its run directory, so any process of its owner can use i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcorch import rundir
+from hpcorch.checkpoints import FOLDER
 from hpcorch.client import registry
 from hpcorch.client.credentials import Credentials, read_credentials
-from hpcorch.errors import HpcorchError, NotActive
+from hpcorch.errors import HpcorchError, InputError, NotActive
+from hpcorch.log import get_logger
 
 if TYPE_CHECKING:
     import redis
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 # An administrative question to one shard; long enough for a busy one.
 _TIMEOUT_SECONDS = 5.0
+# How long a shard may take to write its data before it ends.
+_SAVE_SECONDS = 600.0
+# Shards save at the same time; more of them than this take turns.
+_SAVERS = 64
 # A login node that may not reach compute nodes notices it after this long.
 _CONNECT_SECONDS = 2.0
 
@@ -38,6 +45,18 @@ class Database:
         if found is None:
             raise NotActive(f"the database in {self._directory} is not active")
         return found
+
+    @property
+    def checkpoint_path(self) -> str:
+        """Where its checkpoints are, if it has saved any."""
+        return str(self._directory / FOLDER)
+
+    def remove_stale_files(self) -> None:
+        """Remove what its last run has left; raises InputError while it is in use."""
+        if self.is_published():
+            raise InputError(f"the database in {self._directory} is running", "stop it first")
+        if self._directory.is_dir():
+            rundir.clear(self._directory)
 
     def is_published(self) -> bool:
         """Whether the database has said that it is ready and has not taken that back."""
@@ -87,22 +106,77 @@ class Database:
             except RedisError as error:
                 raise HpcorchError(f"shard {address} refuses {key} = {value!r}: {error}") from error
 
-    def shut_down(self) -> None:
-        """Ask every shard that answers to end; those that do not are left to the scheduler."""
+    def saves(self) -> bool:
+        """Whether the shards write their data before they end, as the first that answers says.
+
+        Raises redis.exceptions.TimeoutError when this host does not reach the nodes.
+        """
         from redis import exceptions
 
-        if not self.is_published():
-            return
         for address in self.addresses():
             try:
                 with self._admin(address) as server:
-                    server.shutdown(nosave=True)
+                    return bool(server.config_get("save")["save"])
             except exceptions.TimeoutError:
-                # This host does not reach the nodes: the other shards would only take as long.
-                return
+                raise
             except exceptions.RedisError:
-                # It is gone, unreachable or refuses: cancelling the job comes next anyway.
                 continue
+        return False
+
+    def shut_down(self) -> bool:
+        """Ask every shard that answers to end; say whether they do.
+
+        A database that saves has done so when this returns; what could not be saved is warned of.
+        Shards that do not answer are left to the scheduler.
+        """
+        from redis import exceptions
+
+        if not self.is_published():
+            return False
+        addresses = self.addresses()
+        try:
+            if not self.saves():
+                for address in addresses:
+                    self._end(address, _TIMEOUT_SECONDS)
+                return True
+        except exceptions.TimeoutError:
+            # This host does not reach the nodes: the other shards would only take as long.
+            return False
+        return self._save_and_end(addresses)
+
+    def _save_and_end(self, addresses: Sequence[str]) -> bool:
+        from redis import exceptions
+
+        log = get_logger("stop")
+        log.info("the database in %s saves its data before it ends", self._directory)
+        refused = False
+        with ThreadPoolExecutor(_SAVERS) as pool:
+            ends = [pool.submit(self._end, item, _SAVE_SECONDS) for item in addresses]
+        for end, address in zip(ends, addresses, strict=True):
+            try:
+                refusal = end.result()
+            except exceptions.TimeoutError:
+                refusal = f"no answer within {_SAVE_SECONDS:g} s"
+            refused |= bool(refusal)
+            if refusal:
+                log.warning("shard %s could not save its data: %s", address, refusal)
+        return not refused
+
+    def _end(self, address: str, seconds: float) -> str:
+        """Ask one shard to end, and to save first if it was told to; return its refusal."""
+        from redis import exceptions
+
+        try:
+            with self._admin(address, seconds) as server:
+                server.shutdown()
+        except exceptions.TimeoutError:
+            raise
+        except exceptions.ResponseError as error:
+            return str(error)
+        except exceptions.RedisError:
+            # It is gone or unreachable: cancelling the job comes next anyway.
+            return ""
+        return ""
 
     def register(self) -> None:
         """Let programs of this user find the credentials by the database's address."""
@@ -121,7 +195,7 @@ class Database:
         return Client(cluster=clustered, address=self.addresses()[0], logger_name=logger_name)
 
     @contextmanager
-    def _admin(self, address: str) -> Iterator[redis.Redis]:
+    def _admin(self, address: str, seconds: float = _TIMEOUT_SECONDS) -> Iterator[redis.Redis]:
         """Connect to one shard as the administrator."""
         import redis
         from redis.backoff import NoBackoff
@@ -139,7 +213,7 @@ class Database:
             ssl_certfile=_text(secrets.tls_cert if secrets else None),
             ssl_keyfile=_text(secrets.tls_key if secrets else None),
             ssl_check_hostname=False,
-            socket_timeout=_TIMEOUT_SECONDS,
+            socket_timeout=seconds,
             socket_connect_timeout=_CONNECT_SECONDS,
             decode_responses=True,
             retry=Retry(NoBackoff(), 0),

@@ -3,7 +3,8 @@
 HpcorchError
 ├── InputError (also a ValueError)      what the user said cannot be done; nothing was started
 │   ├── InputTypeError (also a TypeError)
-│   └── LimitError                      the cluster does not accept as much as was asked for
+│   ├── LimitError                      the cluster does not accept as much as was asked for
+│   └── SiteRefusal                     a template of the site does not allow it
 ├── SiteError                           a site profile cannot be used
 ├── TemplateError                       a template cannot be used
 │   ├── UnsafeTemplate                  it prints a value unquoted, or others may write it
@@ -46,6 +47,10 @@ class InputTypeError(InputError, TypeError):
 
 class LimitError(InputError):
     """A request is beyond what the cluster accepts."""
+
+
+class SiteRefusal(InputError):
+    """A template of the site refuses the request, in the site's own words."""
 
 
 class SiteError(HpcorchError):

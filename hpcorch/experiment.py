@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 
-from hpcorch import report, rundir
-from hpcorch.build import Builder, Built, choose_scheduler
+from hpcorch import placement, progress, report, rundir
+from hpcorch.build import Builder, choose_scheduler
 from hpcorch.database import Database
 from hpcorch.describe import check
+from hpcorch.describe.container import Container
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
+from hpcorch.describe.strategies import Strategy, Value
 from hpcorch.describe.workers import Workers
-from hpcorch.errors import HpcorchError, InputError, RunNotFound, StartFailed
+from hpcorch.errors import HpcorchError, InputError, RunNotFound, SchedulerError
+from hpcorch.interrupt import Terminated, terminable
+from hpcorch.journal import Journal, Run, find_runs
+from hpcorch.ledger import RERUNS, Ledger
 from hpcorch.log import get_logger
-from hpcorch.plan import DatabaseUse, suffix
+from hpcorch.plan import DatabaseUse, Plan, suffix
 from hpcorch.roster import Entity, Roster
-from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.sites import load_site
+from hpcorch.startup import Startup
 from hpcorch.stop import stop as stop_runs
-from hpcorch.submit import recover, submit
-from hpcorch.track import RunSnapshot, Tracker, glance_seconds, wait_for
+from hpcorch.submit import Built, recover, submit
+from hpcorch.track import RunSnapshot
 
 
 class Experiment:
@@ -56,10 +62,8 @@ class Experiment:
             check.text("launcher", launcher), self._site, os.environ
         )
         self._builder = Builder(self._site, self._scheduler, os.environ)
-        self._journal = Journal(Path(self.exp_path))
-        self._tracker = Tracker(self._scheduler)
+        self._ledger = Ledger(Path(self.exp_path), self._scheduler)
         self._roster = Roster(Path(self.exp_path))
-        self._tokens: list[str] = []
         self._log = get_logger(name)
         self._log.info("experiment %s uses the launcher %s: %s", name, self.launcher, reason)
 
@@ -76,7 +80,7 @@ class Experiment:
         # The directory may be called what no entity may be called.
         name = re.sub(r"[^A-Za-z0-9_]", "_", where.name) or "experiment"
         found = cls(name[:64], exp_path=where)
-        found._tokens = [run.token for run in journal.runs()]
+        found._ledger.own(run.token for run in journal.runs())
         return found
 
     @property
@@ -95,11 +99,14 @@ class Experiment:
         threads: int = 1,
         maxmemory: str | None = None,
         module_paths: Sequence[str] = (),
+        ai_commands: bool | None = None,
         layout: str = "array",
         hosts: str | Sequence[str] | None = None,
         account: str = "",
         time: str = "",
         queue: str = "",
+        checkpoint: bool = False,
+        restore: str | None = None,
         workers: Workers | int | None = None,
     ) -> Orchestrator:
         """Describe a database of `db_nodes` shards; the arguments are those of Orchestrator.
@@ -116,8 +123,11 @@ class Experiment:
             threads=threads,
             maxmemory=maxmemory,
             module_paths=module_paths,
+            ai_commands=ai_commands,
             layout=layout,
             batch_settings=BatchSettings(time=time, queue=queue, account=account),
+            checkpoint=checkpoint,
+            restore=restore,
             workers=workers,
         )
         if hosts is not None:
@@ -131,12 +141,47 @@ class Experiment:
         run_settings: RunSettings,
         params: Mapping[str, str | int | float] | None = None,
         path: str | None = None,
+        enable_key_prefixing: bool = False,
         batch_settings: BatchSettings | None = None,
     ) -> Model:
         """Describe a program to run; raises InputError when the name is in use."""
-        model = Model(name, run_settings, params, path, batch_settings)
+        model = Model(name, run_settings, params, path, batch_settings, enable_key_prefixing)
         self._roster.add(model)
         return model
+
+    def create_ensemble(
+        self,
+        name: str,
+        params: Mapping[str, Value | Sequence[Value]] | None = None,
+        batch_settings: BatchSettings | None = None,
+        run_settings: RunSettings | None = None,
+        replicas: int | None = None,
+        perm_strategy: str | Strategy = "all_perm",
+        path: str | None = None,
+        params_as_args: Sequence[str] = (),
+        n_models: int = 0,
+        seed: int = 0,
+        max_running: int | None = None,
+    ) -> Ensemble:
+        """Describe programs that run as one job array; the arguments are those of Ensemble.
+
+        Raises InputError when the name is in use.
+        """
+        ensemble = Ensemble(
+            name,
+            params,
+            batch_settings,
+            run_settings,
+            replicas,
+            perm_strategy,
+            path,
+            params_as_args,
+            n_models,
+            seed,
+            max_running,
+        )
+        self._roster.add(ensemble)
+        return ensemble
 
     def create_run_settings(
         self,
@@ -145,13 +190,14 @@ class Experiment:
         run_command: str | None = "auto",
         run_args: Mapping[str, str | int | float | None] | None = None,
         env_vars: Mapping[str, str | int | float] | None = None,
+        container: Container | None = None,
     ) -> RunSettings:
         """Describe how a program is run; the arguments are those of RunSettings."""
-        return RunSettings(exe, exe_args, run_command, run_args, env_vars)
+        return RunSettings(exe, exe_args, run_command, run_args, env_vars, container)
 
     def create_batch_settings(
         self,
-        nodes: int = 1,
+        nodes: int | None = None,
         time: str = "",
         queue: str = "",
         account: str = "",
@@ -160,26 +206,48 @@ class Experiment:
         """Describe what to ask a batch system for; the arguments are those of BatchSettings."""
         return BatchSettings(nodes, time, queue, account, batch_args)
 
-    def generate(self, *entities: Entity, overwrite: bool = False) -> None:
-        """Make the run directories.
+    def generate(self, *entities: Entity, tag: str | None = None, overwrite: bool = False) -> None:
+        """Make the run directories and put the attached files there.
 
-        One that holds an earlier run is refused unless `overwrite` is true; then what that run
-        left is removed. Raises InputError.
+        `tag` is the text that stands on both sides of a marker in files to configure, by default a
+        semicolon. A directory that holds an earlier run or its files is refused unless `overwrite`
+        is true; then what that run left is removed, and files of the same names are replaced.
+        All of this is checked before anything is written. Raises InputError.
         """
-        for entity in self._roster.checked(entities):
+        marker = placement.checked_marker(tag)
+        chosen = self._roster.checked(entities)
+        orders = placement.survey_all(self._roster.programs(chosen), marker)
+        for entity in chosen:
             directory = self._roster.directory(entity)
-            if (directory / self._scheduler.script_name).exists() and not overwrite:
+            holds_run = (directory / self._scheduler.script_name).exists()
+            if (holds_run or placement.is_generated(directory)) and not overwrite:
                 raise InputError(
                     f"{directory} holds an earlier run of {entity.name}", "say overwrite=True"
                 )
-            self._refuse_if_running(self._submitted([entity]))
-            rundir.prepare(directory, entity.name, 1)
+        self._ledger.refuse_if_running(self._ledger.submitted([item.name for item in chosen]))
+        for entity in chosen:
+            tasks = len(entity) if isinstance(entity, Ensemble) else 1
+            rundir.prepare(self._roster.directory(entity), entity.name, tasks)
+        for _, where in self._roster.programs(chosen):
+            rundir.make_private(where)
+        self._place(orders)
+
+    def _place(self, orders: Sequence[placement.Order]) -> None:
+        for order in orders:
+            for warning in placement.carry_out(order):
+                self._log.warning(warning)
 
     def preview(self, *entities: Entity) -> str:
-        """Return the scripts that start would submit now; every start has a token of its own."""
-        return "\n".join(
-            built.script.text for _, built in self._build(self._roster.checked(entities))
-        )
+        """Return the scripts that start would submit now; every start has a token of its own.
+
+        After those of an ensemble stand its members, up to 20 of them. For ensembles the cluster
+        is asked how large an array may be.
+        """
+        chosen = self._roster.checked(entities)
+        exact = any(isinstance(entity, Ensemble) for entity in chosen)
+        limits = self._builder.limits() if exact else None
+        plans = self._plan(chosen)
+        return "\n".join(report.preview(self._builder.finish(plan, limits)) for _, plan in plans)
 
     def start(
         self,
@@ -188,151 +256,201 @@ class Experiment:
         summary: bool = False,
         kill_on_interrupt: bool = True,
         wait: bool = True,
+        queue_timeout: float | None = None,
+        only: str | None = None,
     ) -> None:
         """Start databases, wait until they answer, then start the programs.
 
         `block` waits for the programs to end. `wait=False` submits everything at once: programs
         then wait for their databases themselves, and block is without effect. `summary` logs the
-        table before returning. `kill_on_interrupt` stops what this call started on Ctrl-C; when
-        something cannot be started, what this call started before is stopped in any case.
+        table before returning. `kill_on_interrupt` stops what this call started on Ctrl-C and on
+        SIGTERM; when something cannot be started, what this call started before is stopped in any
+        case. `queue_timeout` is how many seconds a database's shards may stay queued (default: any
+        time). `only` starts ensembles again: "failed" those members that failed, were lost or ran
+        out of time, "unfinished" those that were stopped as well.
         All input is checked before anything starts. Raises InputError, SecurityError,
         ServerNotFound, SchedulerError, or StartFailed with the cause.
         """
         chosen = self._roster.checked(entities)
-        self._refuse_if_running(self._submitted(chosen))
-        built = self._build(chosen)
+        if queue_timeout is not None:
+            check.seconds("queue_timeout", queue_timeout)
+            if not wait:
+                raise InputError("queue_timeout is for start that waits: leave out wait=False")
+        names = [entity.name for entity in chosen]
+        self._ledger.refuse_if_running(self._ledger.submitted(names))
+        numbers = {} if only is None else self._to_run_again(chosen, only)
+        plans = self._plan(chosen, numbers)
+        orders = placement.survey_all(self._roster.programs(chosen))
         rundir.make_private(Path(self.exp_path))
-        self._builder.check_limits([item for _, item in built])
+        limits = self._builder.limits() if plans else None
+        built = [(entity, self._builder.finish(plan, limits)) for entity, plan in plans]
         for entity, item in built:
             for warning in item.job.warnings:
                 self._log.warning(warning)
             rundir.make_private(self._roster.directory(entity))
+        self._place(orders)
         begun: list[Run] = []
         with self._all_or_nothing(begun, kill_on_interrupt):
-            self._start_databases(built, begun, wait)
-            databases = len(begun)
+            databases = self._start_databases(built, begun)
+            startup = Startup(self._scheduler, self._ledger.tracker, self._log, queue_timeout)
+            for run, database in databases if wait else ():
+                startup.wait(run, database)
             for entity, item in built:
-                if isinstance(entity, Model):
-                    begun.append(self._submit(item))
-            programs = begun[databases:]
+                if not isinstance(entity, Orchestrator):
+                    begun.append(self._submit(item, begun))
+            programs = begun[len(databases) :]
             if block and wait and programs:
-                wait_for(self._tracker, programs, self._report_changes())
+                with progress.watching(self._log) as show:
+                    self._ledger.wait(programs, show)
         if summary:
             self._log.info("\n%s", self.summary())
 
     def _start_databases(
-        self, built: Sequence[tuple[Entity, Built]], begun: list[Run], wait: bool
-    ) -> None:
-        started: list[tuple[Orchestrator, Run, Database]] = []
+        self, built: Sequence[tuple[Entity, Built]], begun: list[Run]
+    ) -> list[tuple[Run, Database]]:
+        started: list[tuple[Run, Database]] = []
         for entity, item in built:
             if isinstance(entity, Orchestrator):
-                run = self._submit(item)
+                run = self._submit(item, begun)
                 begun.append(run)
-                database = Database(Path(run.directory), run.job.job if run.job else None)
+                database = Database(Path(run.directory), run.mark or None)
                 entity.attach(database)
-                started.append((entity, run, database))
-        for entity, run, database in started if wait else ():
-            self._await_database(entity, run, database)
+                started.append((run, database))
+        return started
 
-    def _submit(self, built: Built) -> Run:
-        with self._journal.lock():
-            earlier = [run for run in self._journal.runs() if run.entity == built.job.name]
-            self._refuse_if_running(recover(earlier, self._scheduler, self._journal))
-            run = submit(built.job, built.script, self._scheduler, self._journal, len(earlier))
-        self._tokens.append(run.token)
-        label = self._scheduler.job_label(run.ref) if run.ref else ""
-        self._log.info("submitted %s as job %s", run.entity, label)
+    def _submit(self, built: Built, begun: list[Run]) -> Run:
+        """Submit an entity; when only some of its jobs are accepted, they are `begun` already."""
+        token, journal = built.job.token, self._ledger.journal
+        with journal.lock():
+            earlier = [run for run in journal.runs() if run.entity == built.job.name]
+            self._ledger.refuse_if_running(recover(earlier, self._scheduler, journal))
+            try:
+                submit(built, self._scheduler, journal, len(earlier))
+            except (SchedulerError, KeyboardInterrupt, Terminated):
+                begun += [run for run in journal.runs() if run.token == token and run.job]
+                raise
+        self._ledger.own([token])
         # The journal knows when it was submitted; this process would read another clock.
-        return next(item for item in self._journal.runs() if item.token == run.token)
-
-    def _await_database(self, entity: Orchestrator, run: Run, database: Database) -> None:
-        began = time.monotonic()
-        while not database.is_published():
-            shot = self._tracker.snapshot([run])[0]
-            # One shard that has ended is enough: the others may be queued for hours.
-            if any(task.state.terminal for task in shot.tasks):
-                raise StartFailed(
-                    f"database {entity.name} did not start: {report.why(shot)}",
-                    f"its logs are in {Path(run.directory) / 'logs'}",
-                )
-            time.sleep(glance_seconds(self._scheduler) / 5)
-        database.register()
-        took = time.monotonic() - began
-        self._log.info(
-            "database %s answers at %s after %.2f s",
-            entity.name,
-            ",".join(database.addresses()),
-            took,
-        )
+        run = next(item for item in journal.runs() if item.token == token)
+        label = report.label(run, self._scheduler)
+        self._log.info("submitted %s as job %s", run.entity, label)
+        return run
 
     def stop(self, *entities: Entity) -> None:
         """Stop entities, programs before databases; without arguments everything.
 
-        Stopping what has ended, or twice, does nothing. Raises SchedulerError when something
-        cannot be stopped.
+        A member of an ensemble is stopped while the others go on. Stopping what has ended, or
+        twice, does nothing. Raises SchedulerError when something cannot be stopped.
         """
-        names = {entity.name for entity in self._roster.checked(entities)}
-        runs = [run for run in self._runs() if not entities or run.entity in names]
-        stop_runs(runs, self._scheduler, self._journal)
-        for entity in self._roster:
-            if isinstance(entity, Orchestrator) and (not entities or entity.name in names):
-                entity.attach(None)
+        members: dict[str, set[int]] = {}
+        others = []
+        for item in entities:
+            owner = self._roster.member(item)
+            if owner is None:
+                others.append(item)
+            else:
+                members.setdefault(owner[0].name, set()).add(owner[1])
+        names = {entity.name for entity in self._roster.checked(others)}
+        if not entities:
+            names = {run.entity for run in self._ledger.runs()}
+        self._ledger.stop(names, members)
+        self._detach(names)
 
     def poll(self, *, verbose: bool = True) -> None:
         """Wait until no program of this experiment runs any more; databases are not waited for."""
-        runs = [run for run in self._runs() if run.kind == "model"]
-        wait_for(self._tracker, runs, self._report_changes() if verbose else _ignore)
+        runs = [run for run in self._ledger.runs() if not run.is_service]
+        with progress.watching(self._log) if verbose else nullcontext(_ignore) as show:
+            self._ledger.wait(runs, show)
 
     def finished(self, entity: Entity) -> bool:
         """Whether the last run of `entity` has ended; raises InputError if it never started."""
-        state = self.get_status(entity)[0]
-        if state is TaskState.NEW:
+        states = self.get_status(entity)
+        if TaskState.NEW in states:
             raise InputError(f"{entity.name} was never started in this experiment")
-        return state.terminal
+        return all(state.terminal for state in states)
 
     def get_status(self, *entities: Entity) -> list[TaskState]:
-        """Return the state of each entity's last run, `New` for one that never started."""
-        last = {shot.run.entity: shot.state for shot in self._snapshots()}
-        return [last.get(entity.name, TaskState.NEW) for entity in self._roster.checked(entities)]
+        """Return the state of each entity's last run, `New` for one that never started.
+
+        An ensemble has one state for each member, in their order.
+        """
+        last = {shot.run.entity: shot for shot in self._ledger.snapshots()}
+        states: list[TaskState] = []
+        for item in entities:
+            found = self._roster.member(item)
+            entity, number = found or (self._roster.checked([item])[0], None)
+            shot = last.get(entity.name)
+            tasks = {} if shot is None else {task.index: task.state for task in shot.tasks}
+            if isinstance(entity, Ensemble):
+                wanted = range(len(entity)) if number is None else [number]
+                states += [tasks.get(place, TaskState.NEW) for place in wanted]
+            else:
+                states.append(TaskState.NEW if shot is None else shot.state)
+        return states
+
+    def reconnect_orchestrator(self, checkpoint: str | os.PathLike[str]) -> Orchestrator:
+        """Take over a database that any process of yours has started; it must run.
+
+        `checkpoint` is its run directory or a file in there. Programs that are started from now on
+        are told of it, and stop ends it. Raises RunNotFound, or NotActive when it does not answer.
+        """
+        where = Path(check.path("checkpoint", checkpoint)).absolute()
+        where = where if where.is_dir() else where.parent
+        runs = [run for run in find_runs(where) if run.is_service]
+        if not runs:
+            raise RunNotFound(f"{where} holds no database", "name a database's directory")
+        run = runs[-1]
+        running = Database(where, run.mark)
+        running.register()
+        database = self._roster.database_in(where)
+        if database is None:
+            database = Orchestrator(
+                db_identifier=run.entity, db_nodes=run.elements, path=str(where)
+            )
+            self._roster.add(database)
+        database.attach(running)
+        self._ledger.take_over(Journal(where.parent), run)
+        return database
 
     def summary(self, style: str = "github") -> str:
         """Return a table of all runs; `style` is a table format of the tabulate package."""
-        rows = self._snapshots()
+        rows = self._ledger.snapshots()
         return report.table(rows, {self._scheduler.name: self._scheduler}, style)
 
-    def _submitted(self, entities: Sequence[Entity]) -> list[Run]:
-        """Return what any driver has submitted here under the names of `entities`."""
-        names = {entity.name for entity in entities}
-        return [run for run in self._journal.runs() if run.entity in names and run.job]
+    def _to_run_again(self, entities: Sequence[Entity], only: str) -> dict[str, list[int]]:
+        """Return the numbers of each ensemble's members that are to run again."""
+        check.choice("only", only, RERUNS)
+        numbers: dict[str, list[int]] = {}
+        for entity in entities:
+            if not isinstance(entity, Ensemble):
+                raise InputError(f"only is {only!r}: {entity.name} is no ensemble")
+            numbers[entity.name] = self._ledger.to_run_again(entity.name, only)
+        return numbers
 
-    def _refuse_if_running(self, runs: Sequence[Run]) -> None:
-        """Refuse to start what any driver has started here and nobody has stopped."""
-        for shot in Tracker(self._scheduler).snapshot(runs):
-            if not shot.state.terminal:
-                label = self._scheduler.job_label(shot.run.ref) if shot.run.ref else "unknown"
-                raise InputError(
-                    f"{shot.run.entity} is {shot.state} already, as job {label}",
-                    f"hpcorch stop {self.exp_path}",
-                )
-
-    def _build(self, entities: Sequence[Entity]) -> list[tuple[Entity, Built]]:
-        """Plan and render everything, databases first, so that all refusals come together."""
+    def _plan(
+        self, entities: Sequence[Entity], only: Mapping[str, list[int]] = MappingProxyType({})
+    ) -> list[tuple[Entity, Plan]]:
+        """Plan everything, databases first, so that all refusals come together."""
         uses = self._databases_in_use(entities)
-        ordered = sorted(entities, key=lambda entity: isinstance(entity, Model))
-        return [
-            (
-                entity,
-                self._builder.database(entity, self._roster.directory(entity))
-                if isinstance(entity, Orchestrator)
-                else self._builder.model(entity, uses, self._roster.directory(entity)),
-            )
-            for entity in ordered
-        ]
+        plans: list[tuple[Entity, Plan]] = []
+        for entity in sorted(entities, key=lambda item: not isinstance(item, Orchestrator)):
+            directory = self._roster.directory(entity)
+            numbers = only.get(entity.name)
+            if isinstance(entity, Orchestrator):
+                plans.append((entity, self._builder.database(entity, directory)))
+            elif isinstance(entity, Model):
+                plans.append((entity, self._builder.model(entity, uses, directory)))
+            elif numbers == []:
+                self._log.info("no member of %s has to run again", entity.name)
+            else:
+                chosen = None if numbers is None else {*numbers}
+                plans.append((entity, self._builder.ensemble(entity, uses, directory, chosen)))
+        return plans
 
     def _databases_in_use(self, entities: Sequence[Entity]) -> list[DatabaseUse]:
         """Return the databases that programs started now will be told of."""
         directories: dict[str, str] = {}
-        for shot in self._snapshots():
+        for shot in self._ledger.snapshots():
             if shot.run.kind == "database" and not shot.state.terminal:
                 directories[shot.run.entity] = shot.run.directory
         for entity in entities:
@@ -340,45 +458,31 @@ class Experiment:
                 directories[entity.name] = str(self._roster.directory(entity))
         return [DatabaseUse(where, suffix(name)) for name, where in directories.items()]
 
-    def _runs(self) -> list[Run]:
-        mine = set(self._tokens)
-        return [run for run in self._journal.runs() if run.token in mine]
-
-    def _snapshots(self) -> list[RunSnapshot]:
-        return self._tracker.snapshot(self._runs())
-
-    def _report_changes(self) -> Callable[[Sequence[RunSnapshot]], None]:
-        seen: dict[str, TaskState] = {}
-
-        def report_changes(shots: Sequence[RunSnapshot]) -> None:
-            for shot in shots:
-                if seen.get(shot.run.token) is not shot.state:
-                    seen[shot.run.token] = shot.state
-                    self._log.info(report.change(shot))
-
-        return report_changes
-
     @contextmanager
     def _all_or_nothing(self, begun: list[Run], kill_on_interrupt: bool) -> Iterator[None]:
         """Stop what one call of start has begun when the rest of it cannot be."""
         try:
-            yield
+            with terminable() if kill_on_interrupt else nullcontext():
+                yield
         except HpcorchError:
             self._give_up(begun)
             raise
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated):
             if kill_on_interrupt:
                 self._log.warning("interrupted: stopping what was started")
                 self._give_up(begun)
             raise
 
     def _give_up(self, begun: Sequence[Run]) -> None:
-        stop_runs(begun, self._scheduler, self._journal)
-        names = {run.entity for run in begun}
+        stop_runs(begun, self._scheduler, self._ledger.journal)
+        self._detach({run.entity for run in begun})
+
+    def _detach(self, names: Collection[str]) -> None:
+        """Let the descriptions of databases that have ended know it."""
         for entity in self._roster:
             if isinstance(entity, Orchestrator) and entity.name in names:
                 entity.attach(None)
 
 
 def _ignore(_: Sequence[RunSnapshot]) -> None:
-    """Report nothing."""
+    """Show nothing."""

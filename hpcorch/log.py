@@ -1,4 +1,7 @@
-"""Logging of drivers: `HH:MM:SS host hpcorch[pid] LEVEL message` on standard output."""
+"""Logging of drivers: `HH:MM:SS host hpcorch[pid] LEVEL message` on standard output.
+
+The command line's results are there, so that its messages go to standard error.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,32 @@ _LEVELS = {"quiet": logging.ERROR, "info": logging.INFO, "debug": logging.DEBUG}
 _FORMAT = "%(asctime)s {host} hpcorch[%(process)d] %(levelname)s %(message)s"
 
 
-class _StandardOutput(logging.Handler):
-    """Writes to the sys.stdout of the moment, so that redirecting it works at any time."""
+class _Output(logging.Handler):
+    """Writes to the sys.stdout of the moment, so that redirecting it works at any time.
+
+    With `errors` it is sys.stderr.
+    """
+
+    def __init__(self, errors: bool) -> None:
+        super().__init__()
+        self._errors = errors
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record and flush."""
-        sys.stdout.write(self.format(record) + "\n")
-        sys.stdout.flush()
+        stream = sys.stderr if self._errors else sys.stdout
+        stream.write(self.format(record) + "\n")
+        stream.flush()
 
 
-def get_logger(name: str) -> logging.Logger:
+def get_logger(name: str, *, errors: bool = False) -> logging.Logger:
     """Return a logger for a driver script.
 
-    The level comes from HPCORCH_LOG_LEVEL: quiet, info (default) or debug.
+    The level comes from HPCORCH_LOG_LEVEL: quiet, info (default) or debug. The first call for a
+    name decides where its messages go: to standard output, or with `errors` to standard error.
     """
     logger = logging.getLogger(f"hpcorch.driver.{name}")
     if not logger.handlers:
-        handler = _StandardOutput()
+        handler = _Output(errors)
         host = socket.gethostname().replace("%", "%%")
         handler.setFormatter(logging.Formatter(_FORMAT.format(host=host), datefmt="%H:%M:%S"))
         logger.addHandler(handler)

@@ -6,6 +6,8 @@ editable install.
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from hpcorch.errors import HpcorchError
@@ -21,6 +23,20 @@ def templates_dir() -> Path:
 def site_dir() -> Path:
     """Return the folder of the shipped site profiles and example overrides."""
     return _data_dir("site")
+
+
+def distrust(path: Path) -> tuple[str, str] | None:
+    """Say why a file that decides what jobs run cannot be trusted, and the cure; None if it can.
+
+    Only its owner may write it, and that must be you, root, or whoever owns this installation and
+    could change hpcorch itself. Raises OSError when the file cannot be looked at.
+    """
+    status = path.stat()
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"{path} can be written by others", f"chmod go-w {path}"
+    if status.st_uid not in (0, os.getuid(), _PACKAGE.stat().st_uid):
+        return f"{path} belongs to neither you nor root", f"copy it, or: chown root {path}"
+    return None
 
 
 def _data_dir(name: str) -> Path:

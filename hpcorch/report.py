@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from hpcorch.rundir import job_label
+from hpcorch.journal import Run
+from hpcorch.rundir import job_label, member_names
 from hpcorch.schedulers.base import Scheduler, TaskState
-from hpcorch.track import RunSnapshot
+from hpcorch.submit import Built
+from hpcorch.track import RunSnapshot, TaskSnapshot
 
 HEADERS = ("", "Name", "Entity-Type", "JobID", "RunID", "Time", "Status", "Returncode")
-_WENT_WRONG = (TaskState.FAILED, TaskState.LOST, TaskState.TIMED_OUT)
-_ENTITY_TYPES = {"database": "DBNode", "model": "Model"}
+WENT_WRONG = (TaskState.FAILED, TaskState.LOST, TaskState.TIMED_OUT)
+_ENTITY_TYPES = {"database": "DBNode", "model": "Model", "ensemble": "Ensemble"}
+# So many failed members of an ensemble get a row of their own.
+_MOST_FAILED = 20
+# So many members stand in a preview.
+_MOST_SHOWN = 20
+# So many jobs of one run are named.
+_MOST_JOBS = 4
+
+
+def label(run: Run, scheduler: Scheduler | None, numbers: Collection[int] | None = None) -> str:
+    """Return the ids of a run's jobs, or of some of its tasks, as their scheduler shows them."""
+    refs = run.refs(numbers)
+    if not refs:
+        return ""
+    if numbers is None and (known := job_label(Path(run.directory), run.mark)):
+        return known
+    names = [scheduler.job_label(ref) if scheduler else str(ref.id) for ref in refs]
+    if len(names) > _MOST_JOBS:
+        names = [names[0], "...", names[-1]]
+    return ",".join(names)
 
 
 def row(shot: RunSnapshot, scheduler: Scheduler | None) -> dict[str, object]:
     """Return one run as the values of the summary's columns, in their order."""
-    label = ""
-    ref = shot.run.ref
-    if ref is not None:
-        plain = scheduler.job_label(ref) if scheduler else str(ref.id)
-        label = job_label(Path(shot.run.directory), ref.id.job) or plain
     return {
         "Name": shot.run.entity,
         "Entity-Type": _ENTITY_TYPES.get(shot.run.kind, shot.run.kind),
-        "JobID": label,
+        "JobID": label(shot.run, scheduler),
         "RunID": shot.run.run_id,
         "Time": f"{shot.elapsed:.2f}",
         "Status": str(shot.state),
@@ -32,26 +48,58 @@ def row(shot: RunSnapshot, scheduler: Scheduler | None) -> dict[str, object]:
     }
 
 
+def failed_members(shot: RunSnapshot) -> list[TaskSnapshot]:
+    """Return the tasks of an ensemble that went wrong; none for other runs."""
+    if shot.run.kind != "ensemble":
+        return []
+    return [task for task in shot.tasks if task.state in WENT_WRONG]
+
+
+def _member_rows(shot: RunSnapshot, scheduler: Scheduler | None) -> list[dict[str, object]]:
+    failed = failed_members(shot)[:_MOST_FAILED]
+    names = member_names(Path(shot.run.directory)) if failed else []
+    return [
+        {
+            "Name": names[task.index] if task.index < len(names) else f"member {task.index}",
+            "Entity-Type": "Member",
+            "JobID": label(shot.run, scheduler, {task.index}),
+            "RunID": shot.run.run_id,
+            "Time": "" if task.elapsed is None else f"{task.elapsed:.2f}",
+            "Status": str(task.state),
+            "Returncode": "" if task.code is None else task.code,
+        }
+        for task in failed
+    ]
+
+
 def table(
     shots: Iterable[RunSnapshot], schedulers: Mapping[str, Scheduler], style: str = "github"
 ) -> str:
-    """Return the summary: one row per run, running and queued ones included."""
+    """Return the summary: one row per run, running and queued ones included.
+
+    Below an ensemble stand its failed members, the first 20 of them.
+    """
     from tabulate import tabulate
 
-    rows = [row(shot, schedulers.get(shot.run.scheduler)) for shot in shots]
+    rows: list[dict[str, object]] = []
+    for shot in shots:
+        scheduler = schedulers.get(shot.run.scheduler)
+        rows += [row(shot, scheduler), *_member_rows(shot, scheduler)]
     lines = [(index, *values.values()) for index, values in enumerate(rows)]
     return str(tabulate(lines, headers=HEADERS, tablefmt=style, disable_numparse=True))
 
 
-def why(shot: RunSnapshot) -> str:
-    """Return why a run did not come up: what failed, and what still waits for what."""
-    causes = [shot.reason or str(shot.state)]
-    waiting = [task for task in shot.tasks if task.state is TaskState.QUEUED]
-    if waiting:
-        numbers = ", ".join(str(task.index) for task in waiting[:10])
-        reasons = sorted({task.reason for task in waiting if task.reason})
-        causes.append(f"still queued: {numbers}" + (f" ({'; '.join(reasons)})" if reasons else ""))
-    return "; ".join(causes)
+def preview(built: Built) -> str:
+    """Return the scripts of one start, and what the first tasks of an ensemble run."""
+    texts = [script.text for script in built.scripts]
+    lines = [line for text in built.plan.table for line in text.splitlines()]
+    if lines:
+        head = "# task-table: number, name, parameters, directory, count of variables, variables,"
+        more = len(lines) - _MOST_SHOWN
+        texts.append("\n".join([f"{head} program", *lines[:_MOST_SHOWN]]) + "\n")
+        if more > 0:
+            texts.append(f"# and {more} more\n")
+    return "\n".join(texts)
 
 
 def change(shot: RunSnapshot) -> str:
@@ -59,6 +107,9 @@ def change(shot: RunSnapshot) -> str:
     line = f"{shot.run.entity} is {shot.state}"
     if shot.code is not None:
         line += f", exit code {shot.code}"
-    if shot.reason and shot.state in _WENT_WRONG:
+    failed = failed_members(shot)
+    if failed:
+        line += f", {len(failed)} of {len(shot.tasks)} members failed"
+    if shot.reason and shot.state in WENT_WRONG:
         line += f": {shot.reason}"
     return line

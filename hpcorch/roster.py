@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hpcorch.database import Database
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.errors import InputError, InputTypeError
 
-Entity = Orchestrator | Model
+Entity = Orchestrator | Model | Ensemble
 
 
 class Roster:
@@ -27,9 +29,9 @@ class Roster:
         known = self._entities.get(entity.name)
         if known is not None:
             field = "db_identifier" if isinstance(entity, Orchestrator) else "name"
-            kind = "database" if isinstance(known, Orchestrator) else "model"
             raise InputError(
-                f"{field} is {entity.name!r}: a {kind} of this experiment has that name already"
+                f"{field} is {entity.name!r}: {_kind(known)} of this experiment has that name "
+                "already"
             )
         directory = self.directory(entity)
         for other in self:
@@ -38,20 +40,65 @@ class Roster:
                     f"path of {entity.name} is {directory}: {other.name} of this experiment has it"
                 )
         self._entities[entity.name] = entity
+        if isinstance(entity, Orchestrator):
+            entity.settle(Database(directory))
+
+    def programs(self, entities: Sequence[Entity]) -> Iterator[tuple[Model, Path]]:
+        """Yield the programs among `entities` with their directories.
+
+        Members of ensembles have their parameters in a table: only those with files are yielded.
+        """
+        for entity in entities:
+            directory = self.directory(entity)
+            if isinstance(entity, Model):
+                yield entity, directory
+            elif isinstance(entity, Ensemble):
+                for model in entity.peek():
+                    if model.files:
+                        yield model, Path(model.path or directory / model.name)
 
     def checked(self, entities: Sequence[object]) -> list[Entity]:
-        """Return `entities` if all are databases or models, taking those that are new."""
+        """Return `entities` if all can be started, taking those that are new."""
         found: list[Entity] = []
         for entity in entities:
-            if not isinstance(entity, (Orchestrator, Model)):
+            if not isinstance(entity, (Orchestrator, Model, Ensemble)):
                 raise InputTypeError(
-                    f"{entity!r} is a {type(entity).__name__}: a database or a model is expected"
+                    f"{entity!r} is a {type(entity).__name__}: a database, a model or an ensemble "
+                    "is expected"
                 )
             if self._entities.get(entity.name) is not entity:
+                owner = self.member(entity)
+                if owner is not None:
+                    raise InputError(
+                        f"{entity.name} is a member of {owner[0].name}: it starts with all others"
+                    )
                 self.add(entity)
             found.append(entity)
         return found
 
+    def member(self, entity: object) -> tuple[Ensemble, int] | None:
+        """Return the ensemble that a model is a member of, and its number there."""
+        if not isinstance(entity, Model) or self._entities.get(entity.name) is entity:
+            return None
+        for known in self:
+            number = known.number_of(entity) if isinstance(known, Ensemble) else None
+            if isinstance(known, Ensemble) and number is not None:
+                return known, number
+        return None
+
+    def database_in(self, directory: Path) -> Orchestrator | None:
+        """Return the database whose run directory that is."""
+        for known in self:
+            if isinstance(known, Orchestrator) and self.directory(known) == directory:
+                return known
+        return None
+
     def directory(self, entity: Entity) -> Path:
         """Return the run directory of `entity`."""
         return Path(entity.path or self._exp_path / entity.name).absolute()
+
+
+def _kind(entity: Entity) -> str:
+    if isinstance(entity, Orchestrator):
+        return "a database"
+    return "an ensemble" if isinstance(entity, Ensemble) else "a model"

@@ -2,7 +2,7 @@
 
 Layout of `<exp_path>/<entity>/`: the script, `logs/`, `shards/<i>.json` (where a shard listens),
 `exit/<i>` (how a task ended), `address.json` and `address.env` (while a database answers),
-`credentials`. `<exp_path>/.hpcorch/journal.jsonl` tells what was submitted and stopped.
+`credentials`, `task-table/<k>.tsv` (what the tasks of an ensemble run).
 """
 
 from __future__ import annotations
@@ -10,22 +10,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from hpcorch.errors import InputError, StorageError
+from hpcorch.schedulers.base import JobId
 
-from hpcorch.errors import InputError, RunNotFound, StorageError
-from hpcorch.schedulers.base import JobId, JobRef
-
-# Longer than any submission takes.
-_LOCK_SECONDS = 300.0
+# It tells with which parameters and files a directory was generated.
+PARAMETERS = "hpcorch_params.json"
 # What a run leaves and the next run of the same entity must not see.
-_STALE_DIRS = ("shards", "exit", "logs", "tls", "models")
+_STALE_DIRS = ("shards", "exit", "logs", "tls", "models", "task-table")
 _STALE_FILES = ("job.json", "address.env", "address.json", "credentials", "admin-credentials")
 
 
@@ -41,30 +38,6 @@ class ExitRecord:
     reason: str
 
 
-@dataclass(frozen=True)
-class Run:
-    """One submission of one entity, as the journal tells it. Times are seconds since 1970."""
-
-    entity: str
-    kind: str
-    directory: str
-    elements: int
-    run_id: int
-    token: str
-    scheduler: str
-    submitted_at: float
-    job: JobId | None = None
-    rejected: bool = False
-    stopped: bool = False
-    gang: bool = False
-    ended_before_stop: tuple[int, ...] = ()
-
-    @property
-    def ref(self) -> JobRef | None:
-        """What a scheduler is asked about; None when it never accepted the job."""
-        return None if self.job is None else JobRef(self.job, self.token, self.elements, self.gang)
-
-
 def make_private(path: Path) -> None:
     """Create a directory and its parents, the last with mode 0700."""
     try:
@@ -77,45 +50,156 @@ def make_private(path: Path) -> None:
 
 
 @contextmanager
-def _storing(path: Path) -> Iterator[None]:
+def storing(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while `path` is written into StorageError."""
     try:
         yield
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write `text` so that `path` holds all of it or what it held before; raises StorageError."""
-    write_bytes(path, text.encode("utf-8", "surrogateescape"), mode)
+def write_whole(path: Path, text: str, mode: int = 0o600, *, synced: bool = True) -> None:
+    """Write `text` so that `path` holds all of it or what it held before; raises StorageError.
+
+    What may get lost when the machine crashes need not be `synced`.
+    """
+    write_bytes(path, text.encode("utf-8", "surrogateescape"), mode, synced=synced)
 
 
-def write_bytes(path: Path, data: bytes, mode: int = 0o600) -> None:
+def write_bytes(path: Path, data: bytes, mode: int = 0o600, *, synced: bool = True) -> None:
     """As write_whole, for bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _storing(path):
+    with storing(path):
         try:
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if synced:
+                    os.fsync(stream.fileno())
             temporary.replace(path)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
 
 
-def prepare(directory: Path, name: str, elements: int) -> None:
-    """Make a run directory ready for a new run: what an earlier run left is removed."""
+def put_copy(directory: Path, target: str, source: Path, data: bytes | None = None) -> None:
+    """Put a copy of `source`, or `data` with its mode, at `target` inside a run directory.
+
+    A link that leads to no file is copied as a link. What was there before is replaced at once.
+    Raises StorageError.
+    """
+    with _replacing(directory, target) as temporary:
+        if not source.is_file():
+            temporary.symlink_to(source.readlink())
+            return
+        if data is None:
+            shutil.copyfile(source, temporary)
+        else:
+            temporary.write_bytes(data)
+        shutil.copymode(source, temporary)
+
+
+def put_link(directory: Path, target: str, source: str) -> None:
+    """Put a link to `source` at `target` inside a run directory; raises StorageError."""
+    with _replacing(directory, target) as temporary:
+        temporary.symlink_to(source)
+
+
+def parameters(directory: Path) -> dict[str, Any]:
+    """Return what was written down when the directory was generated; empty if it was not."""
+    return read_json(directory / PARAMETERS) or {}
+
+
+@contextmanager
+def _replacing(directory: Path, target: str) -> Iterator[Path]:
+    """Give a path to make a file at, which then takes the place of `target`."""
+    path = directory / target
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storing(path):
+        folder = directory
+        for part in Path(target).parts[:-1]:
+            folder = folder / part
+            # A link would lead out of the run directory.
+            if folder.is_symlink():
+                folder.unlink()
+            folder.mkdir(exist_ok=True)
+        try:
+            temporary.unlink(missing_ok=True)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def prepare(directory: Path, name: str, elements: int, again: Sequence[int] = ()) -> None:
+    """Make a run directory ready for a new run: what an earlier run left is removed.
+
+    When only the tasks `again` will run, what the others have left stays.
+    """
     make_private(directory)
-    with _storing(directory):
+    if again:
+        with storing(directory):
+            _forget_tasks(directory, name, again)
+        return
+    clear(directory)
+    with storing(directory):
+        (directory / "logs").mkdir(mode=0o700)
+        if elements == 1:
+            _link_output(directory, name)
+
+
+def clear(directory: Path) -> None:
+    """Remove what a run has left that would mislead the next one; what it has saved stays."""
+    with storing(directory):
         for part in _STALE_DIRS:
             _remove(directory / part)
         for part in _STALE_FILES:
             (directory / part).unlink(missing_ok=True)
-        (directory / "logs").mkdir(mode=0o700)
-        if elements == 1:
-            _link_output(directory, name)
+
+
+def script_file(first: Path, part: int) -> Path:
+    """Return where script number `part` of a run is: the first has no number in its name."""
+    return first.with_name(f"{first.stem}.{part}{first.suffix}") if part else first
+
+
+def write_scripts(first: Path, texts: Sequence[str]) -> None:
+    """Write the scripts of a run."""
+    for part, text in enumerate(texts):
+        write_whole(script_file(first, part), text, 0o700)
+
+
+def remove_scripts(first: Path, part: int) -> None:
+    """Remove what an earlier run with more scripts has left, from number `part` on."""
+    with storing(first):
+        while script_file(first, part).is_file():
+            script_file(first, part).unlink()
+            part += 1
+
+
+def write_table(directory: Path, files: Sequence[str], names: Sequence[str]) -> None:
+    """Write what an ensemble's tasks run, task-table/0.tsv, 1.tsv, …, and all names if given."""
+    make_private(directory / "task-table")
+    if names:
+        write_whole(directory / "task-table" / "names", "".join(f"{name}\n" for name in names))
+    for number, text in enumerate(files):
+        write_whole(directory / "task-table" / f"{number}.tsv", text)
+
+
+def member_names(directory: Path) -> list[str]:
+    """Return the names of an ensemble's members by number; none where there is no ensemble."""
+    try:
+        return (directory / "task-table" / "names").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _forget_tasks(directory: Path, name: str, numbers: Sequence[int]) -> None:
+    for number in numbers:
+        (directory / "exit" / str(number)).unlink(missing_ok=True)
+        (directory / "shards" / f"{number}.started").unlink(missing_ok=True)
+        for ending in ("out", "err"):
+            (directory / "logs" / f"{name}.{number}.{ending}").unlink(missing_ok=True)
 
 
 def _link_output(directory: Path, name: str) -> None:
@@ -134,7 +218,8 @@ def _remove(directory: Path) -> None:
         shutil.rmtree(directory)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file; None when it is missing or damaged."""
     try:
         found = json.loads(path.read_text(encoding="utf-8", errors="surrogateescape"))
     except (OSError, ValueError):
@@ -142,20 +227,33 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def exit_records(directory: Path, job: str | None = None) -> dict[int, ExitRecord]:
-    """Return the records of tasks that have ended, by index; only those of `job` if given."""
+def exit_records(
+    directory: Path, job: str | None = None, known: Collection[int] = ()
+) -> dict[int, ExitRecord]:
+    """Return the records of tasks that have ended, by index; only those of `job` if given.
+
+    Those that are `known` are not read again.
+    """
     records: dict[int, ExitRecord] = {}
-    folder = directory / "exit"
     # Listing the directory makes a network file system look again; a plain open may not.
-    for path in list(folder.iterdir()) if folder.is_dir() else []:
-        record = _exit_record(path) if path.name.isdigit() else None
+    for name in _names(directory / "exit"):
+        if not name.isdigit() or int(name) in known:
+            continue
+        record = _exit_record(directory / "exit" / name)
         if record is not None and job in (None, record.job):
             records[record.index] = record
     return records
 
 
+def _names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except OSError:
+        return []
+
+
 def _exit_record(path: Path) -> ExitRecord | None:
-    found = _read_json(path)
+    found = read_json(path)
     if found is None:
         return None
     try:
@@ -171,11 +269,17 @@ def _exit_record(path: Path) -> ExitRecord | None:
         return None
 
 
-def started_tasks(directory: Path, job: str) -> set[int]:
-    """Return the indices of the tasks of `job` that have begun."""
+def started_tasks(directory: Path, job: str, known: Collection[int] = ()) -> set[int]:
+    """Return the indices of the tasks of `job` that have begun, `known` ones left out."""
     folder = directory / "shards"
-    marks = folder.glob("*.started") if folder.is_dir() else ()
-    return {int(mark.stem) for mark in marks if mark.stem.isdigit() and _first_line(mark) == job}
+    begun = set()
+    for name in _names(folder):
+        number, _, ending = name.partition(".")
+        if ending != "started" or not number.isdigit() or int(number) in known:
+            continue
+        if _first_line(folder / name) == job:
+            begun.add(int(number))
+    return begun
 
 
 def _first_line(path: Path) -> str:
@@ -187,184 +291,42 @@ def _first_line(path: Path) -> str:
 
 def job_label(directory: Path, job: str) -> str:
     """Return how people know a job when that is not its id: the step of an allocation."""
-    found = _read_json(directory / "job.json") or {}
+    found = read_json(directory / "job.json") or {}
     if found.get("job") != job:
         return ""
     return str(found.get("label") or "") or _first_line(directory / "shards" / "step")
 
 
-def record_never_started(run: Run) -> None:
-    """Write the exit records of tasks that were stopped before they began.
+def job_of_token(directory: Path, token: str) -> JobId | None:
+    """Return the job that was submitted with `token`, if it has begun: it says so itself."""
+    found = read_json(directory / "job.json") or {}
+    return JobId(str(found["job"])) if found.get("token") == token and "job" in found else None
+
+
+def record_never_started(directory: Path, job: str, numbers: Iterable[int]) -> None:
+    """Write the exit records of those of the tasks `numbers` that were stopped before they began.
 
     Whoever waits for them, in this process or in a script on a node, learns it from there.
     """
-    directory = Path(run.directory)
-    if run.job is None:
-        return
-    begun = started_tasks(directory, run.job.job) | exit_records(directory, run.job.job).keys()
+    begun = started_tasks(directory, job) | exit_records(directory, job).keys()
     make_private(directory / "exit")
-    for index in set(range(run.elements)) - begun:
+    for index in set(numbers) - begun:
         record = {
             "index": index,
-            "job": run.job.job,
+            "job": job,
             "code": 0,
             "signal": "TERM",
             "elapsed": 0,
             "reason": "it was stopped before it started",
         }
-        write_whole(directory / "exit" / str(index), json.dumps(record, separators=(",", ":")))
+        text = json.dumps(record, separators=(",", ":"))
+        # There may be very many, and they only spare a question.
+        write_whole(directory / "exit" / str(index), text, synced=False)
 
 
 def address(directory: Path, job: str | None = None) -> dict[str, Any] | None:
     """Return address.json of a database that answers, None while it does not."""
-    found = _read_json(directory / "address.json")
+    found = read_json(directory / "address.json")
     if found is None or not (directory / "address.env").exists():
         return None
     return found if job in (None, found.get("job")) else None
-
-
-class Journal:
-    """The append-only record of an experiment's submissions and stops; every line is synced."""
-
-    def __init__(self, exp_path: Path) -> None:
-        self.exp_path = exp_path
-        self._path = exp_path / ".hpcorch" / "journal.jsonl"
-
-    def lock(self) -> FileLock:
-        """Return a lock that keeps two drivers of one experiment from starting the same entity.
-
-        A help, not a guarantee: it does not hold between hosts on every network file system.
-        """
-        make_private(self._path.parent)
-        return FileLock(self._path.with_name("start.lock"), timeout=_LOCK_SECONDS, mode=0o600)
-
-    def exists(self) -> bool:
-        """Whether anything was ever submitted here."""
-        return self._path.is_file()
-
-    def _append(self, event: str, **values: object) -> None:
-        make_private(self._path.parent)
-        line = json.dumps({"event": event, "time": time.time(), **values}) + "\n"
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        with _storing(self._path):
-            handle = os.open(self._path, flags, 0o600)
-            try:
-                # What a crash has cut short must not swallow this line.
-                size = os.fstat(handle).st_size
-                if size and os.pread(handle, 1, size - 1) != b"\n":
-                    line = "\n" + line
-                # One write of one line: lines of two writers never mix on a local file system.
-                os.write(handle, line.encode("utf-8", "surrogateescape"))
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-
-    def intend(self, run: Run) -> None:
-        """Say that `run` is about to be submitted."""
-        self._append(
-            "intent",
-            entity=run.entity,
-            kind=run.kind,
-            directory=run.directory,
-            elements=run.elements,
-            run_id=run.run_id,
-            token=run.token,
-            scheduler=run.scheduler,
-            gang=run.gang,
-        )
-
-    def submitted(self, run: Run) -> None:
-        """Say under which id the scheduler accepted `run`."""
-        assert run.job is not None
-        self._append("submitted", token=run.token, job=run.job.job, cluster=run.job.cluster)
-
-    def rejected(self, run: Run, reason: str) -> None:
-        """Say that the scheduler refused `run`."""
-        self._append("rejected", token=run.token, reason=reason)
-
-    def stopping(self, runs: Iterable[Run]) -> None:
-        """Say that the end of `runs` is wanted from now on, and which of their tasks had ended."""
-        self._append("stop", ended={run.token: list(run.ended_before_stop) for run in runs})
-
-    def runs(self) -> list[Run]:
-        """Return all runs in the order of their submission; a line cut by a crash is skipped."""
-        runs: dict[str, Run] = {}
-        try:
-            lines = self._path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise InputError(f"{self._path} cannot be read: {error.strerror}") from error
-        for line in lines:
-            try:
-                _apply(runs, json.loads(line))
-            except (ValueError, KeyError, TypeError):
-                continue
-        return list(runs.values())
-
-
-def _apply(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
-    kind = event["event"]
-    if kind == "intent":
-        runs[event["token"]] = Run(
-            entity=event["entity"],
-            kind=event["kind"],
-            directory=event["directory"],
-            elements=event["elements"],
-            run_id=event["run_id"],
-            token=event["token"],
-            scheduler=event["scheduler"],
-            submitted_at=event["time"],
-            gang=bool(event.get("gang", False)),
-        )
-    elif kind == "submitted":
-        job = JobId(event["job"], event["cluster"])
-        runs[event["token"]] = replace(runs[event["token"]], job=job)
-    elif kind == "rejected":
-        runs[event["token"]] = replace(runs[event["token"]], rejected=True)
-    elif kind == "stop":
-        for token, ended in event["ended"].items():
-            # Jobs that were submitted by hand are stopped too, and are in no journal.
-            if token in runs:
-                runs[token] = replace(runs[token], stopped=True, ended_before_stop=tuple(ended))
-
-
-def find_runs(path: Path) -> list[Run]:
-    """Return the runs of an experiment's or an entity's directory, submitted by hand or not.
-
-    Raises RunNotFound.
-    """
-    path = path.absolute()
-    journalled = Journal(path).runs()
-    if not journalled:
-        beside = Journal(path.parent).runs()
-        journalled = [run for run in beside if Path(run.directory) == path]
-    known = {run.job.job for run in journalled if run.job is not None}
-    places = [path, *sorted(path.iterdir())] if path.is_dir() else []
-    by_hand = [run for run in map(_run_by_hand, places) if run is not None]
-    found = journalled + [run for run in by_hand if run.job and run.job.job not in known]
-    if not found:
-        raise RunNotFound(f"{path} holds no run of hpcorch", "name an experiment's directory")
-    return found
-
-
-def _run_by_hand(directory: Path) -> Run | None:
-    """Return the run that a script started by hand has described in job.json."""
-    found = _read_json(directory / "job.json")
-    if found is None:
-        return None
-    try:
-        return Run(
-            entity=str(found["name"]),
-            kind=str(found["kind"]),
-            directory=str(directory),
-            elements=int(found["elements"]),
-            run_id=0,
-            token=str(found["token"]),
-            scheduler=str(found["scheduler"]),
-            submitted_at=(directory / "job.json").stat().st_mtime,
-            job=JobId(str(found["job"])),
-            gang=bool(found.get("gang", False)),
-        )
-    except (KeyError, ValueError, OSError):
-        return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from hpcorch.errors import SiteError
+from hpcorch.paths import distrust
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-_SYSTEM_FILE = Path("/etc/xdg/hpcorch/site.toml")
+_SYSTEM_DIR = Path("/etc/xdg/hpcorch")
+_PROFILE = "site.toml"
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,12 @@ class Site:
     """Values of one machine; `origins` tells for each which file or variable it came from.
 
     `python` is the Python that model workers run in; empty means the one that hpcorch runs in.
-    `pbs_place` is how PBS gives a database's shard a node of its own: excl, exclhost or none.
-    `pbs_starter` is what reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
+    `mpi` is the library that mpirun and mpiexec belong to: openmpi, hydra (MPICH, Intel MPI) or
+    pals; auto asks them. `command_timeout_seconds` is how long a command of the batch system may
+    take. `pbs_dialect` is pbs, or torque for `nodes=N:ppn=M` and arrays by `-t`; `pbs_place` is how
+    PBS gives a database's shard a node of its own: excl, exclhost or none; `pbs_starter` is what
+    reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
+    `max_array_size` is the most tasks of a job array where the batch system does not say it.
     """
 
     scheduler: str = "auto"
@@ -41,12 +48,18 @@ class Site:
     boot_seconds: int = 60
     deadline_seconds: int = 600
     python: str = ""
+    mpi: str = "auto"
+    command_timeout_seconds: int = 120
+    pbs_dialect: str = "pbs"
     pbs_place: str = "excl"
     pbs_starter: str = "pbsdsh"
+    max_array_size: int = 0
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
 _CHOICES = {
+    "mpi": ("auto", "openmpi", "hydra", "pals"),
+    "pbs_dialect": ("pbs", "torque"),
     "pbs_place": ("excl", "exclhost", "none"),
     "pbs_starter": ("pbsdsh", "pbs_tmrsh", "ssh", "mpiexec"),
 }
@@ -61,7 +74,7 @@ def load_site(environ: Mapping[str, str], explicit: str | None = None) -> Site:
         if not required and not _is_file(path):
             continue
         for key, value in _read(path).items():
-            values[key] = _checked(key, value, str(path))
+            values[key] = _anchored(key, _checked(key, value, str(path)), path.parent)
             origins[key] = str(path)
     for key in _KEYS:
         variable = f"HPCORCH_{key.upper()}"
@@ -71,12 +84,30 @@ def load_site(environ: Mapping[str, str], explicit: str | None = None) -> Site:
     return Site(**values, origins=origins)
 
 
+def template_dirs(site: Site, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return where templates are looked for before the shipped ones, the first one winning.
+
+    The user's own directory and the machine's, where there are any, and between them those that the
+    profile names, which must be there.
+    """
+    user, machine = (str(item / "templates") for item in (_user_dir(environ), _SYSTEM_DIR))
+    found = [item for item in (user, machine) if os.path.isdir(item)]  # noqa: PTH112 - never raises
+    return tuple(
+        item
+        for item in (user, *site.template_dirs, machine)
+        if item in site.template_dirs or item in found
+    )
+
+
+def _user_dir(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hpcorch"
+
+
 def _layers(environ: Mapping[str, str], explicit: str | None) -> list[tuple[Path, bool]]:
-    user = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "hpcorch/site.toml"
-    layers = [(_SYSTEM_FILE, False)]
+    layers = [(_SYSTEM_DIR / _PROFILE, False)]
     if environ.get("HPCORCH_SITE"):
         layers.append((Path(environ["HPCORCH_SITE"]), True))
-    layers.append((user, False))
+    layers.append((_user_dir(environ) / _PROFILE, False))
     if explicit is not None:
         layers.append((Path(explicit), True))
     return layers
@@ -91,6 +122,9 @@ def _is_file(path: Path) -> bool:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
+        reason = distrust(path)
+        if reason is not None:
+            raise SiteError(f"site profile {reason[0]}", reason[1])
         values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SiteError(f"site profile {path} cannot be read: {error.strerror}") from error
@@ -117,6 +151,15 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     if value not in _CHOICES.get(key, (value,)):
         allowed = ", ".join(_CHOICES[key])
         raise SiteError(f"{origin} sets {key} to {value!r}: it must be one of {allowed}")
+    return value
+
+
+def _anchored(key: str, value: Any, folder: Path) -> Any:
+    """Let relative paths in a profile start at the profile's own directory."""
+    if key == "template_dirs":
+        return tuple(str(folder.absolute() / Path(item).expanduser()) for item in value)
+    if key == "server_conf" and value:
+        return str(folder.absolute() / Path(value).expanduser())
     return value
 
 

@@ -6,15 +6,16 @@ Stopping what has ended does nothing; stopping twice does no harm.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 from hpcorch import rundir, shell
 from hpcorch.database import Database
 from hpcorch.errors import HpcorchError, SchedulerError
+from hpcorch.journal import Journal, Run
 from hpcorch.log import get_logger
-from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import JobRef, Scheduler
 from hpcorch.submit import look_up
 from hpcorch.track import RunSnapshot, Tracker
@@ -34,22 +35,46 @@ def stop(
     scheduler: Scheduler,
     journal: Journal,
     grace: float = GRACE_SECONDS,
+    *,
+    known: Sequence[RunSnapshot] | None = None,
+    only: Mapping[str, Collection[int]] = MappingProxyType({}),
 ) -> list[RunSnapshot]:
     """End `runs`, programs before databases, and return their final states.
 
-    Raises SchedulerError when something is still alive after it was killed.
+    `known` is how they stood a moment ago, in the same order, and spares a query. Of a run whose
+    token is in `only`, the tasks of these numbers are ended and the others go on. Raises
+    SchedulerError when something is still alive after it was killed or could not be cancelled.
     """
-    runs = [look_up(run, scheduler) for run in runs]
-    shots = Tracker(scheduler).snapshot(runs)
-    ending = [_marked(shot) for shot in shots if not shot.state.terminal]
+    if known is None or any(not run.settled for run in runs):
+        runs = [look_up(run, scheduler) for run in runs]
+        known = Tracker(scheduler).snapshot(runs)
+    shots = list(known)
+    silence = next((shot.stale for shot in shots if shot.stale), "")
+    ending = [_marked(shot, only.get(shot.run.token)) for shot in shots if _is_alive(shot, only)]
     if not ending:
         return shots
     _note(ending, journal)
     marked = {run.token: run for run in ending}
     runs = [marked.get(run.token, run) for run in runs]
-    for kind in ("model", "database"):
-        _stop_kind([run for run in ending if run.kind == kind], scheduler, grace)
-    return Tracker(scheduler, patient=False).snapshot(runs)
+    if silence:
+        # Every further question would take as long to fail as this one did.
+        get_logger("stop").warning("the scheduler could not be asked: %s", silence)
+    failures = []
+    for services in (False, True):
+        kind = [run for run in ending if run.is_service == services]
+        try:
+            _stop_kind(kind, scheduler, grace, silence)
+        except SchedulerError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return Tracker(scheduler, patient=False, blind=bool(silence)).snapshot(runs)
+
+
+def _is_alive(shot: RunSnapshot, only: Mapping[str, Collection[int]]) -> bool:
+    numbers = only.get(shot.run.token)
+    wanted = (task for task in shot.tasks if numbers is None or task.index in numbers)
+    return any(not task.state.terminal for task in wanted)
 
 
 def _note(ending: Sequence[Run], journal: Journal) -> None:
@@ -61,56 +86,104 @@ def _note(ending: Sequence[Run], journal: Journal) -> None:
 
 
 def _record(run: Run) -> None:
+    if run.job is None:
+        return
+    wanted = [number for number in run.numbers if run.stopped or number in run.stopped_tasks]
     try:
-        rundir.record_never_started(run)
+        rundir.record_never_started(Path(run.directory), run.mark, wanted)
     except HpcorchError as error:
         get_logger("stop").warning(error.message)
 
 
-def _marked(shot: RunSnapshot) -> Run:
+def _keep_from_starting(runs: Sequence[Run]) -> None:
+    """Write the records of waiting tasks that were stopped alone: where nothing queues, that is it.
+
+    Whoever starts the tasks looks for their records.
+    """
+    for run in runs:
+        if not run.stopped:
+            _record(run)
+
+
+def _marked(shot: RunSnapshot, numbers: Collection[int] | None) -> Run:
     """Return the run as one whose end is wanted; a task that had ended before keeps its state."""
-    ended = tuple(task.index for task in shot.tasks if task.state.terminal)
-    return replace(shot.run, stopped=True, ended_before_stop=ended)
+    run = shot.run
+    if numbers is not None:
+        living = {task.index for task in shot.tasks if not task.state.terminal} & {*numbers}
+        return replace(run, stopped_tasks=run.stopped_tasks | living)
+    ended = {task.index for task in shot.tasks if task.state.terminal} - run.stopped_tasks
+    return replace(run, stopped=True, ended_before_stop=tuple(sorted(ended)))
 
 
-def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float) -> None:
+def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float, silence: str) -> None:
     if not runs:
         return
-    tracker = Tracker(scheduler, _QUERY_SECONDS)
+    tracker = Tracker(scheduler, _QUERY_SECONDS, blind=bool(silence))
     asked = False
     for run in runs:
-        if run.kind == "database" and run.job is not None:
-            asked |= _shut_down(Database(Path(run.directory), run.job.job))
+        if run.is_service and run.job is not None:
+            asked |= _shut_down(Database(Path(run.directory), run.mark))
     if asked:
         _await_end(tracker, runs, SHUTDOWN_SECONDS)
     for force, patience in ((False, grace), (True, max(grace, _DEATH_SECONDS))):
         refs = _alive(tracker, runs)
         if refs:
-            shell.run(scheduler.cancel_command(refs, force=force))
+            _cancel(refs, runs, scheduler, force=force, silent=bool(silence))
+            if silence:
+                # It has answered now.
+                tracker, silence = Tracker(scheduler, _QUERY_SECONDS), ""
             _await_end(tracker, runs, patience)
     left = _alive(tracker, runs)
     alive = {ref.token for ref in left}
     for run in runs:
-        if run.token not in alive:
+        if all(part.token not in alive for part in run.parts):
             _record(run)
     if left:
         names = ", ".join(scheduler.job_label(ref) for ref in left)
         raise SchedulerError(f"these jobs are still alive after they were killed: {names}")
 
 
+def _cancel(
+    refs: Sequence[JobRef], runs: Sequence[Run], scheduler: Scheduler, *, force: bool, silent: bool
+) -> None:
+    """Cancel jobs; that some have ended is no failure, that nobody answers is one."""
+    done = shell.run(scheduler.cancel_command(refs, force=force))
+    if not scheduler.is_batch:
+        _keep_from_starting(runs)
+    if done.code == 0:
+        return
+    if not silent and not any(shot.stale for shot in Tracker(scheduler).snapshot(runs)):
+        return
+    names = ", ".join(scheduler.job_label(ref) for ref in refs)
+    said = "; ".join((done.err or done.out).split("\n")).strip("; ")
+    raise SchedulerError(
+        f"the scheduler does not answer: these jobs could not be cancelled: {names} ({said})",
+        "say it again when it does",
+    )
+
+
 def _shut_down(database: Database) -> bool:
-    """Ask the shards to end; say whether there was anybody to ask."""
+    """Ask the shards to end; say whether they will."""
     if not database.is_published():
         return False
     addresses = database.addresses()
-    database.shut_down()
+    ending = database.shut_down()
     database.unregister(addresses)
-    return True
+    return ending
 
 
 def _alive(tracker: Tracker, runs: Sequence[Run]) -> list[JobRef]:
-    shots = tracker.snapshot(runs)
-    return [shot.run.ref for shot in shots if shot.run.ref is not None and not shot.state.terminal]
+    """Return the jobs to end: whole ones, or of them the tasks whose end is wanted."""
+    found: list[JobRef] = []
+    for shot in tracker.snapshot(runs):
+        wanted = {
+            task.index
+            for task in shot.tasks
+            if not task.state.terminal and shot.run.stop_wanted(task.index)
+        }
+        refs = shot.run.refs(wanted)
+        found += [replace(ref, only=()) for ref in refs] if shot.run.stopped else refs
+    return found
 
 
 def _await_end(tracker: Tracker, runs: Sequence[Run], seconds: float) -> None:

@@ -1,36 +1,60 @@
-"""Submission: the intent is written first, the call is made once, its outcome is recorded."""
+"""Submission: the intent is written first, every call is made once, its outcome is recorded."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcorch import rundir, shell
 from hpcorch.errors import CommandFailed, CommandTimeout, SchedulerError, SubmitAmbiguous
-from hpcorch.plan import Job
+from hpcorch.journal import Journal, Part, Run
+from hpcorch.plan import Job, Plan
 from hpcorch.render import Script
-from hpcorch.rundir import Journal, Run
 from hpcorch.schedulers.base import JobId, Scheduler, Submittable
 
 
-def place(job: Job, script: Script, scheduler: Scheduler) -> None:
-    """Make the run directory ready and put the script there; nothing is submitted."""
-    directory = Path(job.run_dir)
-    rundir.prepare(directory, job.name, job.elements)
-    for file in job.files:
-        rundir.make_private((directory / file.path).parent)
-        rundir.write_bytes(directory / file.path, file.data)
-    rundir.write_whole(directory / scheduler.script_name, script.text, 0o700)
+@dataclass(frozen=True)
+class Built:
+    """A plan and the scripts of its jobs."""
+
+    plan: Plan
+    scripts: tuple[Script, ...]
+
+    @property
+    def job(self) -> Job:
+        """The first job, which stands for all in everything but its share of the tasks."""
+        return self.plan.jobs[0]
+
+    @property
+    def script(self) -> Script:
+        """The first job's script."""
+        return self.scripts[0]
 
 
-def submit(job: Job, script: Script, scheduler: Scheduler, journal: Journal, run_id: int) -> Run:
-    """Submit `job` and return its run; raises CommandFailed, or SubmitAmbiguous if unknown.
+def place(built: Built, scheduler: Scheduler) -> None:
+    """Make the run directory ready and put the scripts there; nothing is submitted."""
+    job = built.job
+    plan = built.plan
+    rundir.prepare(Path(job.run_dir), job.name, job.elements, plan.indices if plan.again else ())
+    if plan.table:
+        rundir.write_table(Path(job.run_dir), plan.table, () if plan.again else plan.names)
+    for path, data in {file.path: file.data for item in plan.jobs for file in item.files}.items():
+        rundir.make_private((Path(job.run_dir) / path).parent)
+        rundir.write_bytes(Path(job.run_dir) / path, data)
+    first = Path(job.run_dir) / scheduler.script_name
+    rundir.write_scripts(first, [script.text for script in built.scripts])
+    rundir.remove_scripts(first, len(built.scripts))
 
-    When the call breaks off, the job's token is looked up, so that no job is submitted twice.
+
+def submit(built: Built, scheduler: Scheduler, journal: Journal, run_id: int) -> Run:
+    """Submit all jobs and return their run; raises CommandFailed, or SubmitAmbiguous if unknown.
+
+    When a call breaks off, the job's token is looked up, so that no job is submitted twice. When
+    one fails, the journal tells which jobs were accepted before it.
     """
-    directory = Path(job.run_dir)
-    place(job, script, scheduler)
+    job = built.job
+    place(built, scheduler)
     run = Run(
         entity=job.name,
         kind=job.kind,
@@ -40,32 +64,49 @@ def submit(job: Job, script: Script, scheduler: Scheduler, journal: Journal, run
         token=job.token,
         scheduler=scheduler.name,
         submitted_at=0.0,
+        parts=tuple(_part(item) for item in built.plan.jobs),
         gang=job.gang,
+        indices=built.plan.indices,
+        again=built.plan.again,
     )
     journal.intend(run)
-    request = Submittable(
-        name=job.name,
-        token=job.token,
-        script_path=str(directory / scheduler.script_name),
-        log_path=str(directory / "logs" / "job.log"),
-        is_array=job.elements > 1 and not job.gang,
-    )
-    try:
-        run = replace(run, job=_call(request, scheduler))
-    except CommandFailed as error:
-        journal.rejected(run, error.message)
-        raise
-    journal.submitted(run)
+    for item, part in zip(built.plan.jobs, run.parts, strict=True):
+        try:
+            accepted = replace(part, job=_call(_request(item, part, scheduler), scheduler))
+        except CommandFailed as error:
+            for left in run.parts[item.chunk.part :]:
+                journal.rejected(left, error.message)
+            raise
+        journal.submitted(accepted)
+        run = run.with_part(accepted)
     return run
 
 
+def _part(job: Job) -> Part:
+    return Part(job.resources.token, job.elements if job.gang else job.resources.elements)
+
+
+def _request(job: Job, part: Part, scheduler: Scheduler) -> Submittable:
+    first = Path(job.run_dir) / scheduler.script_name
+    return Submittable(
+        name=job.name,
+        token=part.token,
+        script_path=str(rundir.script_file(first, job.chunk.part)),
+        log_path=str(Path(job.run_dir) / "logs" / "job.log"),
+        is_array=part.elements > 1 and not job.gang,
+    )
+
+
 def look_up(run: Run, scheduler: Scheduler) -> Run:
-    """Return `run` with its job if a driver died between submitting it and writing its id."""
-    if run.job is not None or run.rejected:
-        return run
-    asked = shell.run(scheduler.find_command(run.entity, run.token))
-    found = scheduler.parse_find(asked, run.token)
-    return replace(run, job=found)
+    """Return `run` with its jobs if a driver died between submitting one and writing its id."""
+    for part in run.parts:
+        if part.job is None and not part.rejected:
+            asked = shell.run(scheduler.find_command(run.entity, part.token))
+            found = scheduler.parse_find(asked, part.token)
+            # A job that has ended already is in no queue, but it has left its id.
+            job = found or rundir.job_of_token(Path(run.directory), part.token)
+            run = run.with_part(replace(part, job=job))
+    return run
 
 
 def recover(runs: Sequence[Run], scheduler: Scheduler, journal: Journal) -> list[Run]:
@@ -73,11 +114,12 @@ def recover(runs: Sequence[Run], scheduler: Scheduler, journal: Journal) -> list
     settled = []
     for run in runs:
         known = look_up(run, scheduler)
-        if known.job is None and not known.rejected:
-            journal.rejected(run, "the driver ended before the job was accepted")
-            known = replace(run, rejected=True)
-        elif known is not run:
-            journal.submitted(known)
+        for before, after in zip(run.parts, known.parts, strict=True):
+            if after.job is None and not after.rejected:
+                journal.rejected(after, "the driver ended before the job was accepted")
+                known = known.with_part(replace(after, rejected=True))
+            elif after is not before:
+                journal.submitted(after)
         settled.append(known)
     return settled
 
@@ -86,7 +128,7 @@ def _call(request: Submittable, scheduler: Scheduler) -> JobId:
     try:
         return scheduler.parse_submit(shell.run(scheduler.submit_command(request)))
     except (CommandTimeout, SubmitAmbiguous) as error:
-        found = _find(request, scheduler, error)
+        found = _find(request, scheduler, error) or _own_word(request)
         if found is not None:
             return found
         raise _unknown(request, error) from error
@@ -98,6 +140,10 @@ def _find(request: Submittable, scheduler: Scheduler, cause: SchedulerError) -> 
         return scheduler.parse_find(asked, request.token)
     except SchedulerError as error:
         raise _unknown(request, cause) from error
+
+
+def _own_word(request: Submittable) -> JobId | None:
+    return rundir.job_of_token(Path(request.script_path).parent, request.token)
 
 
 def _unknown(request: Submittable, cause: SchedulerError) -> SubmitAmbiguous:

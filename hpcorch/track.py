@@ -7,14 +7,24 @@ nothing: a task is Completed, Failed or Cancelled by its own record, Lost withou
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcorch import rundir, shell
 from hpcorch.errors import SchedulerError
-from hpcorch.rundir import ExitRecord, Run
-from hpcorch.schedulers.base import JobId, JobRef, QueueReport, Scheduler, TaskState, TaskStatus
+from hpcorch.journal import Part, Run
+from hpcorch.pollcache import Answer, PollCache
+from hpcorch.rundir import ExitRecord
+from hpcorch.schedulers.base import (
+    Command,
+    JobId,
+    JobRef,
+    QueueReport,
+    Scheduler,
+    TaskState,
+    TaskStatus,
+)
 
 # The worst end of any task is the end of its run.
 _SEVERITY = (
@@ -26,10 +36,12 @@ _SEVERITY = (
 )
 
 
+_TASK_WORDS = {"database": "shard", "ensemble": "member"}
 # What a shell reports for SIGKILL and SIGTERM.
 _KILLED = (137, 143)
 # Scripts ask their batch system for it shortly before the walltime ends.
 _WALLTIME_SIGNAL = "USR1"
+_TIME_IS_OVER = "its walltime was over"
 # Records are files and cheaper to look at than the queue (Scheduler.poll_floor), but a shared file
 # system is not asked as often as a local one.
 _LOCAL_GLANCE, _SHARED_GLANCE = 0.05, 0.5
@@ -60,6 +72,8 @@ class RunSnapshot:
         states = {task.state for task in self.tasks}
         if all(state.terminal for state in states):
             return next(state for state in _SEVERITY if state in states)
+        if self.run.kind == "ensemble" and any(state.terminal for state in states):
+            return TaskState.RUNNING
         for state in (TaskState.RUNNING, TaskState.UNKNOWN, TaskState.QUEUED):
             if state in states:
                 return state
@@ -91,9 +105,26 @@ class RunSnapshot:
         return ""
 
     def _label(self, task: TaskSnapshot) -> str:
-        if self.run.elements == 1:
+        if len(self.tasks) == 1:
             return ""
-        return f"{'shard' if self.run.kind == 'database' else 'task'} {task.index}: "
+        return f"{_TASK_WORDS.get(self.run.kind, 'task')} {task.index}: "
+
+
+def fold(shots: Iterable[RunSnapshot]) -> list[RunSnapshot]:
+    """Put runs of an ensemble's failed members together with the run that they complete.
+
+    What an earlier run says of other members still holds.
+    """
+    folded: list[RunSnapshot] = []
+    for shot in shots:
+        if not shot.run.again:
+            folded.append(shot)
+            continue
+        earlier = [old for old in folded if old.run.directory == shot.run.directory][-1:]
+        tasks = {task.index: task for old in (*earlier, shot) for task in old.tasks}
+        folded = [old for old in folded if old not in earlier]
+        folded.append(replace(shot, tasks=tuple(tasks[index] for index in sorted(tasks))))
+    return folded
 
 
 def _blames_another(reason: str) -> bool:
@@ -121,7 +152,8 @@ def merge(
         return previous
     if record is not None and _is_final(record, native, stop_wanted=stop_wanted, gone=gone):
         state = _ended(record, native, service=service, stop_wanted=stop_wanted)
-        return TaskSnapshot(index, state, record.code, record.elapsed, record.reason)
+        reason = record.reason or (_TIME_IS_OVER if state is TaskState.TIMED_OUT else "")
+        return TaskSnapshot(index, state, record.code, record.elapsed, reason)
     if native is not None and native.state is TaskState.UNKNOWN and previous is not None:
         return previous
     if native is not None:
@@ -161,6 +193,9 @@ def _ended(
         return TaskState.TIMED_OUT
     if record.signal or (stop_wanted and record.code in _KILLED):
         return TaskState.CANCELLED
+    # The signal reaches tasks one after the other; one may see another's end before it comes.
+    if stop_wanted and _blames_another(record.reason):
+        return TaskState.CANCELLED
     if record.code == 0:
         return TaskState.CANCELLED if service else TaskState.COMPLETED
     return TaskState.FAILED
@@ -188,17 +223,29 @@ class Tracker:
 
     `poll_seconds` may shorten the scheduler's own poll_floor for a moment. A tracker that looks
     only once is not `patient`: it takes the word of the scheduler for tasks that have no record.
+    `cache` is the directory by which processes share a batch system's answers. A `blind` one never
+    asks the scheduler and knows only what the tasks themselves recorded.
     """
 
     def __init__(
-        self, scheduler: Scheduler, poll_seconds: float | None = None, *, patient: bool = True
+        self,
+        scheduler: Scheduler,
+        poll_seconds: float | None = None,
+        *,
+        patient: bool = True,
+        cache: Path | None = None,
+        blind: bool = False,
     ) -> None:
+        self._blind = blind
         self._scheduler = scheduler
         self._patient = patient
         floor = scheduler.poll_floor
         self._floor = floor if poll_seconds is None else min(floor, poll_seconds)
         self.glance = glance_seconds(scheduler)
+        self._cache = PollCache(cache if scheduler.is_batch else None)
         self._known: dict[tuple[str, int], TaskSnapshot] = {}
+        self._ended: dict[str, set[int]] = {}
+        self._begun: dict[str, set[int]] = {}
         self._missing_since: dict[tuple[str, int], float] = {}
         self._asked_for: frozenset[JobId] = frozenset()
         self._asked_at = float("-inf")
@@ -209,16 +256,28 @@ class Tracker:
         # A task writes its record before it leaves the queue, so records are read after asking;
         # reading them before as well saves the question when everything has ended.
         self._update(runs, None)
-        open_refs = [run.ref for run in runs if run.ref is not None and not self._all_ended(run)]
-        if open_refs and self._may_ask(open_refs):
-            self._update(runs, self._ask(open_refs))
+        open_parts = self._open_parts(runs)
+        if open_parts and self._may_ask(list(open_parts)):
+            self._update(runs, self._ask(open_parts))
         return [self._one(run) for run in runs]
 
     def _all_ended(self, run: Run) -> bool:
-        known = (self._known.get((run.token, index)) for index in range(run.elements))
-        return all(task is not None and task.state.terminal for task in known)
+        return len(self._ended.get(run.token, ())) == len(run.numbers)
+
+    def _open_parts(self, runs: Iterable[Run]) -> dict[JobRef, list[int]]:
+        """Return the jobs that have not ended, with their living tasks as the scheduler counts."""
+        found = {}
+        for run in runs:
+            ended = self._ended[run.token]
+            for part, numbers in () if self._all_ended(run) else run.by_part():
+                alive = [place for place, number in enumerate(numbers) if number not in ended]
+                if part.job is not None and alive:
+                    found[JobRef(part.job, part.token, part.elements, run.gang)] = alive
+        return found
 
     def _may_ask(self, refs: Sequence[JobRef]) -> bool:
+        if self._blind:
+            return False
         wanted = frozenset(ref.id for ref in refs)
         now = time.monotonic()
         if wanted <= self._asked_for and now - self._asked_at < self._floor:
@@ -226,16 +285,23 @@ class Tracker:
         self._asked_at, self._asked_for = now, wanted
         return True
 
-    def _ask(self, refs: Sequence[JobRef]) -> QueueReport | None:
+    def _ask(self, open_parts: Mapping[JobRef, Sequence[int]]) -> QueueReport | None:
         """Ask the queue, and the accounting about what left it; None if the queue is silent."""
+        refs = list(open_parts)
         try:
-            result = shell.run(self._scheduler.queue_command(refs))
-            report = dict(self._scheduler.parse_queue(result, refs))
+            answer = self._answer("queue", self._scheduler.queue_command(refs), refs)
+            report = dict(self._scheduler.parse_queue(answer.result, refs))
         except SchedulerError as error:
             self._failure = error.message
+            self._asked_at = time.monotonic()
             return None
         self._failure = ""
-        missing = [ref for ref in refs if self._has_missing(ref, report)]
+        self._asked_at = time.monotonic() - answer.age
+        missing = [
+            ref
+            for ref, places in open_parts.items()
+            if any((ref.id, place) not in report for place in places)
+        ]
         return {**self._ask_history(missing), **report} if missing else report
 
     def _ask_history(self, refs: Sequence[JobRef]) -> QueueReport:
@@ -244,31 +310,51 @@ class Tracker:
         if command is None:
             return {}
         try:
-            return self._scheduler.parse_history(shell.run(command), refs)
+            return self._scheduler.parse_history(
+                self._answer("history", command, refs).result, refs
+            )
         except SchedulerError as error:
             self._failure = error.message
             silence = TaskStatus(TaskState.UNKNOWN, "UNKNOWN", reason="the accounting is silent")
             return {(ref.id, index): silence for ref in refs for index in range(ref.elements)}
 
-    def _has_missing(self, ref: JobRef, report: QueueReport) -> bool:
-        tasks = (index for index in range(ref.elements) if (ref.id, index) not in report)
-        known = (self._known.get((ref.token, index)) for index in tasks)
-        return any(task is None or not task.state.terminal for task in known)
+    def _answer(self, query: str, command: Command, refs: Sequence[JobRef]) -> Answer:
+        jobs = [f"{ref.id.job};{ref.id.cluster}" for ref in refs]
+        name = f"{self._scheduler.name}-{query}"
+        return self._cache.answer(name, jobs, self._floor, lambda: shell.run(command))
 
     def _update(self, runs: Iterable[Run], report: QueueReport | None) -> None:
         for run in runs:
-            if run.job is None or self._all_ended(run):
+            if self._all_ended(run):
                 continue
             directory = Path(run.directory)
-            records = rundir.exit_records(directory, run.job.job)
-            started = rundir.started_tasks(directory, run.job.job)
-            for index in range(run.elements):
-                begun = index in started
-                native = None if report is None else report.get((run.job, index))
-                if report is None and begun:
-                    native = self._first_sign(run, index)
-                asked = report is not None
-                self._settle(run, index, native, records.get(index), asked=asked, begun=begun)
+            ended = self._ended.setdefault(run.token, set())
+            begun = self._begun.setdefault(run.token, set())
+            records = rundir.exit_records(directory, run.mark, ended)
+            begun |= rundir.started_tasks(directory, run.mark, begun)
+            for part, numbers in run.by_part():
+                for place, index in enumerate(numbers):
+                    if index in ended:
+                        continue
+                    if part.job is None:
+                        self._note_unsubmitted(run, part, index)
+                        continue
+                    started = index in begun
+                    native = None if report is None else report.get((part.job, place))
+                    if report is None and started:
+                        native = self._first_sign(run, index)
+                    asked = report is not None
+                    self._settle(run, index, native, records.get(index), asked=asked, begun=started)
+
+    def _note_unsubmitted(self, run: Run, part: Part, index: int) -> None:
+        state = TaskState.FAILED if part.rejected else TaskState.UNKNOWN
+        reason = "the scheduler refused the job" if part.rejected else "submission unfinished"
+        self._keep(run, TaskSnapshot(index, state, reason=reason))
+
+    def _keep(self, run: Run, task: TaskSnapshot) -> None:
+        self._known[run.token, task.index] = task
+        if task.state.terminal:
+            self._ended[run.token].add(task.index)
 
     def _first_sign(self, run: Run, index: int) -> TaskStatus | None:
         """Take a task's mark that it has begun for RUNNING while the queue was not asked yet."""
@@ -287,10 +373,11 @@ class Tracker:
         begun: bool,
     ) -> None:
         key = (run.token, index)
+        stop_wanted = run.stop_wanted(index)
         ended = native is None or (native.state.terminal and native.code is None)
         gone = asked and ended
         # A task that the scheduler ended before it began will never write a record.
-        awaited = record is None and not run.stopped and (begun or native is None)
+        awaited = record is None and not stop_wanted and (begun or native is None)
         if gone and awaited and self._patient and not self._is_overdue(key):
             # The record may still be on its way through a network file system.
             gone, native = False, None
@@ -298,24 +385,21 @@ class Tracker:
             native = TaskStatus(TaskState.CANCELLED, "it left the queue before it began")
         elif asked and not ended:
             self._missing_since.pop(key, None)
-        self._known[key] = merge(
+        merged = merge(
             index,
             self._known.get(key),
             native,
             record,
             service=run.kind == "database",
-            stop_wanted=run.stopped and index not in run.ended_before_stop,
+            stop_wanted=stop_wanted,
             gone=gone,
         )
+        self._keep(run, merged)
 
     def _is_overdue(self, key: tuple[str, int]) -> bool:
         now = time.monotonic()
         return now - self._missing_since.setdefault(key, now) >= self._scheduler.record_grace
 
     def _one(self, run: Run) -> RunSnapshot:
-        if run.job is None:
-            state = TaskState.FAILED if run.rejected else TaskState.UNKNOWN
-            reason = "the scheduler refused the job" if run.rejected else "submission unfinished"
-            return RunSnapshot(run, (TaskSnapshot(0, state, reason=reason),))
-        tasks = tuple(self._known[run.token, index] for index in range(run.elements))
+        tasks = tuple(self._known[run.token, index] for index in sorted(run.numbers))
         return RunSnapshot(run, tasks, self._failure)

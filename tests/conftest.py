@@ -14,6 +14,8 @@ from tests.helpers import kill, processes
 
 # How long something that is on its way out may take once its test has ended.
 LAST_BREATH = 3.0
+# Folders whose tests share a Slurm cluster, database servers or virtual environments.
+_SHARING = ("cluster", "faults", "inference", "module", "packaging", "redis", "scenarios")
 _OURS = ("HPCORCH_", "SSDB", "SR_DB_TYPE", "SR_LOG", "REDIS_", "XDG_CONFIG", "XDG_STATE")
 
 
@@ -23,6 +25,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the scripts of tests/golden as they are rendered now, instead of comparing",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests together, when several processes share them, that use the same costly servers."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in _SHARING:
+            item.add_marker(pytest.mark.xdist_group(folder))
 
 
 @pytest.fixture(autouse=True)

@@ -268,12 +268,15 @@ def fake_server(flavour: Flavour = "redis", *, tls: bool = True) -> Server:
     return Server(program, flavour, (7, 2, 4), tls=tls, source="PATH", malloc="libc")
 
 
-def fake_machine(flavour: Flavour = "redis", *, tls: bool = True, conf: str = "") -> Machine:
+def fake_machine(
+    flavour: Flavour = "redis", *, tls: bool = True, conf: str = "", module: str = ""
+) -> Machine:
     return Machine(
         server=fake_server(flavour, tls=tls),
         server_environment={"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"},
         server_conf=conf,
         cli=f"/opt/{flavour}/{flavour}-cli",
+        module=module,
     )
 
 
@@ -303,7 +306,8 @@ def model_job(
     scheduler: str = "local",
 ) -> ModelJob:
     """Plan a model as an experiment would."""
-    return plan_model(model, executable, databases, machine, target(run_dir, scheduler))
+    further = [part.exe for part in model.run_settings.mpmd]
+    return plan_model(model, executable, databases, machine, target(run_dir, scheduler), further)
 
 
 def render(job: Any, scheduler: str = "local") -> Script:

@@ -6,8 +6,10 @@ set -euo pipefail
 # program:package
 needed=(
     redis-server:redis-server
+    gcc:gcc
     openssl:openssl
     numactl:numactl
+    mpirun:openmpi-bin
     setsid:util-linux
     taskset:util-linux
     ip:iproute2
@@ -15,11 +17,14 @@ needed=(
     slurmctld:slurmctld
     slurmd:slurmd
     sbatch:slurm-client
+    generate_pbs_nodefile:slurm-wlm-torque
     munged:munge
     nsenter:util-linux
     slurmdbd:slurmdbd
     mariadbd:mariadb-server-core
     my_print_defaults:mariadb-client-core
+    mpirun.openmpi:openmpi-bin
+    mpiexec.hydra:mpich
 )
 
 # Ordinary users often lack these folders in PATH, but their programs are there.
@@ -30,6 +35,8 @@ missing_packages() {
     for entry in "${needed[@]}"; do
         command -v "${entry%%:*}" >/dev/null || echo "${entry##*:}"
     done | sort -u
+    # The C library's headers are no program either.
+    [[ -e /usr/include/stdio.h ]] || echo libc6-dev
     # A plugin of slurmdbd is no program.
     compgen -G '/usr/lib/*/slurm-wlm/accounting_storage_mysql.so' >/dev/null || echo slurm-wlm-mysql-plugin
 }

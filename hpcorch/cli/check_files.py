@@ -13,7 +13,7 @@ from pathlib import Path
 from hpcorch import paths
 from hpcorch.cli.finding import Finding, judged
 from hpcorch.errors import HpcorchError
-from hpcorch.sites import Site
+from hpcorch.sites import Site, template_dirs
 
 # sockaddr_un holds 108 bytes, one of them the terminating NUL.
 _LONGEST_SOCKET_PATH = 107
@@ -28,7 +28,7 @@ def files(environ: Mapping[str, str], site: Site, directory: Path) -> list[Findi
     return [
         *run_directory(directory),
         *temporary(environ.get("TMPDIR") or "/tmp"),
-        *templates(site),
+        *templates(site, environ),
     ]
 
 
@@ -154,18 +154,18 @@ def temporary(tmpdir: str) -> list[Finding]:
     ]
 
 
-def templates(site: Site) -> list[Finding]:
-    """Look at the template directories, the shipped one and the site's."""
+def templates(site: Site, environ: Mapping[str, str]) -> list[Finding]:
+    """Look at the template directories: the shipped one, the profile's, and others that exist."""
     from hpcorch.render import refuse_if_others_may_write
 
     try:
         found = [Finding("templates", "ok", f"{paths.templates_dir()} (shipped)")]
     except HpcorchError as error:
         found = [Finding("templates", "fail", error.message, error.hint)]
-    for name in site.template_dirs:
+    for name in template_dirs(site, environ):
         try:
             refuse_if_others_may_write(Path(name))
-            found.append(Finding("templates", "ok", f"{name} ({site.origins['template_dirs']})"))
+            found.append(Finding("templates", "ok", f"{name}: hpcorch template lint checks it"))
         except HpcorchError as error:
             cure = error.hint or f"chown {name}"
             found.append(Finding("templates", "fail", error.message, cure))

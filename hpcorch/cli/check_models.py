@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from hpcorch.build import PACKAGES, frameworks
 from hpcorch.cli.finding import Finding
 from hpcorch.errors import InputError
+from hpcorch.frameworks import PACKAGES, frameworks
 from hpcorch.sites import Site
 
 

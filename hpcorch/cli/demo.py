@@ -12,7 +12,7 @@ from hpcorch.cli import output
 from hpcorch.cli.runs import Watcher, latest
 from hpcorch.cli.status import described
 from hpcorch.errors import InputError
-from hpcorch.rundir import Journal, Run
+from hpcorch.journal import Journal, Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.stop import stop as stop_runs
 

@@ -53,7 +53,7 @@ def run(args: Namespace) -> int:
         )
     else:
         for finding in findings:
-            print(_line(finding))
+            print(output.finding_line(finding))
         print(f"\n{counts['ok']} ok, {counts['warn']} warned, {counts['fail']} failed")
     return 1 if counts["fail"] else 0
 
@@ -80,8 +80,3 @@ def examine(
         *system(wanted or site.interface),
         *files(environ, site, directory),
     ]
-
-
-def _line(finding: Finding) -> str:
-    cure = f"; cure: {finding.cure}" if finding.cure else ""
-    return f"{finding.status:<4}  {finding.check:<18} {finding.detail}{cure}"

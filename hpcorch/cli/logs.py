@@ -14,7 +14,7 @@ from hpcorch import rundir
 from hpcorch.cli import output
 from hpcorch.cli.runs import Watcher, chosen, latest, locate, over
 from hpcorch.errors import InputError, RunNotFound
-from hpcorch.rundir import Run
+from hpcorch.journal import Run
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -46,9 +46,11 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "dir", nargs="?", default=".", metavar="DIR", help="of an experiment or one of its parts"
     )
-    parser.add_argument("entity", nargs="?", metavar="ENTITY", help="only this one; default: all")
     parser.add_argument(
-        "--shard", type=int, metavar="I", help="only this shard of a database, or task of a program"
+        "entity", nargs="?", metavar="ENTITY", help="only this one, or this member; default: all"
+    )
+    parser.add_argument(
+        "--shard", type=int, metavar="I", help="only this shard, or this member of an ensemble"
     )
     parser.add_argument("-n", type=int, dest="lines", metavar="LINES", help="only the last LINES")
     parser.add_argument(
@@ -66,8 +68,11 @@ def run(args: Namespace) -> int:
         raise InputError(f"-n is {args.lines}: it must be 0 or more")
     if args.json and args.follow:
         raise InputError("--json lists files and -f prints what is in them", "leave one out")
-    runs = latest(chosen(locate(args.dir), [args.entity] if args.entity else []))
-    files = log_files(runs, args.shard, server=args.server)
+    choice = chosen(locate(args.dir), [args.entity] if args.entity else [])
+    runs = latest(choice.runs)
+    members = {number for numbers in choice.members.values() for number in numbers}
+    shard = next(iter(members), args.shard)
+    files = log_files(runs, shard, server=args.server)
     if args.follow:
         _follow(runs, files, args.lines)
         return 0
@@ -92,7 +97,7 @@ def run(args: Namespace) -> int:
 
 def log_files(runs: Sequence[Run], shard: int | None, *, server: bool) -> list[LogFile]:
     """Return the logs that these runs have or will have; raises InputError for a wrong shard."""
-    largest = max(run.elements for run in runs)
+    largest = max(map(_task_count, runs))
     if shard is not None and not 0 <= shard < largest:
         raise InputError(f"--shard is {shard}: it must be from 0 to {largest - 1}")
     streams = (("server", "log"),) if server else (("out", "out"), ("err", "err"))
@@ -101,10 +106,15 @@ def log_files(runs: Sequence[Run], shard: int | None, *, server: bool) -> list[L
             run.entity, index, stream, Path(run.directory, "logs", f"{run.entity}.{index}.{ending}")
         )
         for run in runs
-        for index in range(run.elements)
+        for index in range(_task_count(run))
         if shard in (None, index)
         for stream, ending in streams
     ]
+
+
+def _task_count(run: Run) -> int:
+    """Return how many tasks have logs; a run of failed members is not all that there is."""
+    return max(len(rundir.member_names(Path(run.directory))), max(run.numbers) + 1)
 
 
 def _print(files: Sequence[LogFile], lines: int | None) -> None:
@@ -210,4 +220,4 @@ class _Ends:
 def _has_all_records(run: Run) -> bool:
     if run.job is None:
         return True
-    return len(rundir.exit_records(Path(run.directory), run.job.job)) >= run.elements
+    return len(rundir.exit_records(Path(run.directory), run.mark)) >= run.elements

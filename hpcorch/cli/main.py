@@ -10,7 +10,7 @@ import argparse
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from hpcorch import __version__
@@ -31,7 +31,12 @@ VERBS = {
     "status": "show the runs in a directory and how they stand",
     "logs": "show what runs have printed",
     "stop": "end the runs in a directory",
+    "site": "show the site profile, and check that jobs can be made and run with it",
+    "config": "show the settings in effect and where they come from",
+    "template": "show the job script templates, and check what a site has made of them",
+    "module": "find, compile and try the server module for SmartRedis programs",
     "doctor": "check this machine and say how to cure what is wrong",
+    "completion": "print what a shell needs to complete verbs and options",
 }
 
 _EXIT_CODES: tuple[tuple[tuple[type[HpcorchError], ...], int], ...] = (
@@ -82,6 +87,8 @@ def _ignore(**_: object) -> None:
 
 def _guarded(words: Sequence[str]) -> int:
     """Run the verb; errors become a sentence, a hint and a code."""
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     try:
         return _dispatch(words)
     except SystemExit as ended:
@@ -102,6 +109,13 @@ def _guarded(words: Sequence[str]) -> int:
         hint = "this is a fault of hpcorch: HPCORCH_LOG_LEVEL=debug shows where it happened"
         _complain(f"unexpected {type(error).__name__}: {error}", hint)
         return 1
+
+
+def _complete() -> None:
+    """Answer the shell, which asks with a variable and a command line of its own, and end."""
+    import argcomplete
+
+    argcomplete.autocomplete(_parser(VERBS), always_complete_options=False)
 
 
 def exit_code(error: HpcorchError) -> int:
@@ -128,7 +142,7 @@ def _dispatch(words: Sequence[str]) -> int:
         # What follows is somebody else's command line: argparse must not look at it.
         cut = list(words).index("--")
         words, program = words[:cut], list(words[cut + 1 :])
-    parser = _parser(verb)
+    parser = _parser([verb])
     args = parser.parse_args(words)
     if not args.verb:
         parser.error("no verb was given")
@@ -143,8 +157,8 @@ def _suggestion(word: str) -> str:
     return f"did you mean {close[0]!r}?" if close else "the verbs are " + ", ".join(VERBS)
 
 
-def _parser(chosen: str) -> Parser:
-    """Return the parser; only the chosen verb's own arguments are in it."""
+def _parser(chosen: Collection[str]) -> Parser:
+    """Return the parser; only the chosen verbs' own arguments are in it."""
     parser = Parser(
         prog="hpcorch",
         description="Starts databases and programs as jobs, watches and stops them.",
@@ -154,7 +168,7 @@ def _parser(chosen: str) -> Parser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     for name, summary in VERBS.items():
         verb = verbs.add_parser(name, help=summary, description=_sentence(summary))
-        if name == chosen:
+        if name in chosen:
             module = importlib.import_module(f"hpcorch.cli.{name}")
             module.arguments(verb)
             verb.set_defaults(run=module.run)

@@ -1,4 +1,7 @@
-"""`hpcorch render`: prints a job script; nothing is started, nothing else is needed to run it."""
+"""`hpcorch render`: prints a job script; nothing is started, nothing else is needed to run it.
+
+An ensemble's script needs the table of its tasks beside it, which is written with `-o`.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcorch import rundir
-from hpcorch.build import Builder, Built, choose_scheduler
-from hpcorch.cli import output
+from hpcorch import report, rundir
+from hpcorch.build import Builder, choose_scheduler
+from hpcorch.cli import output, render_database
 from hpcorch.describe import cpus
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
-from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, SECURITY_TIERS, Orchestrator
 from hpcorch.describe.settings import RunSettings
+from hpcorch.describe.strategies import NAMES
 from hpcorch.errors import InputError
 from hpcorch.plan import DatabaseUse, suffix
 from hpcorch.sites import load_site
+from hpcorch.submit import Built
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -27,15 +32,15 @@ examples:
   hpcorch render database --nodes 3 > db.sh
   hpcorch render model sim --use ./orchestrator -- ./sim --steps 100 > sim.sh
 """
-_DATABASE_EPILOG = """\
-example: hpcorch render database --nodes 3 --port 7000 -o db.sh && bash db.sh &
-
-Programs find the database after: source RUN_DIR/address.env
-"""
 _MODEL_EPILOG = """\
 example: hpcorch render model sim --colocate uds --use ./orchestrator -- ./sim --steps 100
 
 Everything after -- is the program's own and reaches it byte for byte.
+"""
+_ENSEMBLE_EPILOG = """\
+example: hpcorch render ensemble heat --param alpha=0.1,0.2 --param n=1,2 -o heat.sh -- ./sim
+
+Members get their parameters as arguments: ./sim --alpha=0.1 -n 1, and so on.
 """
 
 
@@ -45,12 +50,16 @@ def arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(what=None)
     kinds = parser.add_subparsers(dest="what", metavar="KIND", title="kinds")
     database = kinds.add_parser("database", help="a database", description="Print its job script.")
-    database.epilog = _DATABASE_EPILOG
-    _database_arguments(database)
+    render_database.arguments(database)
     model = kinds.add_parser("model", help="a program", description="Print its job script.")
     model.epilog = _MODEL_EPILOG
     _model_arguments(model)
-    for kind in (database, model):
+    ensemble = kinds.add_parser(
+        "ensemble", help="many programs as one array", description="Print its job script."
+    )
+    ensemble.epilog = _ENSEMBLE_EPILOG
+    _ensemble_arguments(ensemble)
+    for kind in (database, model, ensemble):
         _common_arguments(kind)
 
 
@@ -68,32 +77,6 @@ def _common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the script in a JSON object")
 
 
-def _database_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--identifier", default=DEFAULT_IDENTIFIER, metavar="ID", help="default: %(default)s"
-    )
-    parser.add_argument(
-        "--nodes", type=int, default=1, metavar="N", help="shards (default: %(default)d)"
-    )
-    parser.add_argument(
-        "--port", type=int, default=6379, metavar="P", help="first to try (default: %(default)d)"
-    )
-    parser.add_argument(
-        "--interface", action="append", metavar="IF", help="network to listen on; may be repeated"
-    )
-    parser.add_argument(
-        "--security", default="password", metavar="TIER", help=" or ".join(SECURITY_TIERS)
-    )
-    parser.add_argument(
-        "--module", action="append", default=[], metavar="PATH", help="server module to load"
-    )
-    parser.add_argument("--maxmemory", metavar="SIZE", help="of each shard, such as 3gb")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="I/O threads")
-    parser.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="AI model workers beside each shard"
-    )
-
-
 def _model_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the program in this experiment")
     parser.add_argument(
@@ -103,6 +86,10 @@ def _model_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--pin", metavar="LIST", help="which CPUs, such as 0,2,5-7, counted inside the job's own"
     )
+    _use_argument(parser)
+
+
+def _use_argument(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--use",
         action="append",
@@ -112,15 +99,34 @@ def _model_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _ensemble_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the ensemble in this experiment")
+    parser.add_argument(
+        "--param",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE[,VALUE...]",
+        help="a parameter and its values; may be repeated",
+    )
+    parser.add_argument("--replicas", type=int, metavar="N", help="members of each combination")
+    parser.add_argument("--strategy", default="all_perm", metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument(
+        "--members", type=int, default=0, metavar="N", help="how many the strategy random draws"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the strategy random")
+    parser.add_argument("--max-running", type=int, metavar="N", help="members at once")
+    _use_argument(parser)
+
+
 def run(args: Namespace) -> int:
     """Render and print."""
     if args.what is None:
         raise InputError("render what?", "hpcorch render database, or hpcorch render model NAME")
-    built = _database(args) if args.what == "database" else _model(args)
+    built = {"database": _database, "model": _model, "ensemble": _ensemble}[args.what](args)
     for warning in built.job.warnings:
         output.remark(warning, "warning")
     if args.file is not None:
-        rundir.write_whole(Path(args.file), built.script.text, 0o700)
+        _write(built, Path(args.file))
     if args.json:
         output.print_json(
             kind=built.job.kind,
@@ -133,11 +139,22 @@ def run(args: Namespace) -> int:
             script=built.script.text,
         )
     elif args.file is None:
-        output.print_exactly(built.script.text)
+        output.print_exactly(report.preview(built))
     else:
-        submit = output.command(*built.job.by_hand.replace("THIS_FILE", "").split(), args.file)
-        output.remark(f"{args.file} is written; to run it: {submit}")
+        words = built.job.by_hand.replace("THIS_FILE", "").split()
+        for part in range(len(built.scripts)):
+            file = rundir.script_file(Path(args.file), part)
+            submit = output.command(*words, str(file))
+            output.remark(f"{file} is written; to run it: {submit}")
     return 0
+
+
+def _write(built: Built, first: Path) -> None:
+    rundir.write_scripts(first, [script.text for script in built.scripts])
+    if built.plan.table:
+        run_dir = Path(built.job.run_dir)
+        rundir.make_private(run_dir)
+        rundir.write_table(run_dir, built.plan.table, built.plan.names)
 
 
 def _builder(args: Namespace) -> Builder:
@@ -156,33 +173,51 @@ def _run_dir(args: Namespace, name: str) -> Path:
 
 
 def _database(args: Namespace) -> Built:
-    if args.program:
-        raise InputError(f"a database takes no program: {' '.join(args.program)!r} follows --")
-    database = Orchestrator(
-        db_identifier=args.identifier,
-        db_nodes=args.nodes,
-        port=args.port,
-        interface=args.interface,
+    database = render_database.described(args)
+    builder = _builder(args)
+    return builder.finish(builder.database(database, _run_dir(args, database.name)))
+
+
+def _settings(args: Namespace) -> RunSettings:
+    if not args.program:
+        what = f"{args.what} {args.name}"
+        raise InputError(
+            f"the program of {args.name} is missing",
+            f"name it after --, as in: hpcorch render {what} -- ./program --option",
+        )
+    exe, *exe_args = args.program
+    return RunSettings(exe, exe_args)
+
+
+def _ensemble(args: Namespace) -> Built:
+    params: dict[str, list[str]] = {}
+    for word in args.param:
+        name, sign, values = word.partition("=")
+        if not sign or name in params:
+            raise InputError(f"--param is {word!r}: it must be a new NAME=VALUE[,VALUE...]")
+        params[name] = values.split(",")
+    ensemble = Ensemble(
+        args.name,
+        params,
+        run_settings=_settings(args),
+        replicas=args.replicas,
+        perm_strategy=args.strategy,
         path=args.path,
-        security=args.security,
-        threads=args.threads,
-        workers=args.workers,
-        maxmemory=args.maxmemory,
-        module_paths=[str(Path(item).absolute()) for item in args.module],
+        params_as_args=list(params),
+        n_models=args.members,
+        seed=args.seed,
+        max_running=args.max_running,
     )
-    return _builder(args).database(database, _run_dir(args, database.name))
+    builder = _builder(args)
+    plan = builder.ensemble(ensemble, _uses(args.use), _run_dir(args, ensemble.name))
+    return builder.finish(plan)
 
 
 def _model(args: Namespace) -> Built:
-    if not args.program:
-        raise InputError(
-            f"the program of {args.name} is missing",
-            f"name it after --, as in: hpcorch render model {args.name} -- ./program --option",
-        )
-    exe, *exe_args = args.program
-    model = Model(args.name, RunSettings(exe, exe_args), path=args.path)
+    model = Model(args.name, _settings(args), path=args.path)
     _colocate(args, model)
-    return _builder(args).model(model, _uses(args.use), _run_dir(args, model.name))
+    builder = _builder(args)
+    return builder.finish(builder.model(model, _uses(args.use), _run_dir(args, model.name)))
 
 
 def _colocate(args: Namespace, model: Model) -> None:

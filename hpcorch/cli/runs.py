@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hpcorch import schedulers
 from hpcorch.errors import RunNotFound
+from hpcorch.journal import Journal, Run, find_runs
 from hpcorch.paths import templates_dir
-from hpcorch.rundir import Journal, Run, find_runs
+from hpcorch.rundir import member_names
 from hpcorch.schedulers.base import Scheduler
-from hpcorch.track import RunSnapshot, Tracker
+from hpcorch.sites import load_site
+from hpcorch.track import RunSnapshot, Tracker, fold
 
 
 def locate(where: str) -> list[Run]:
@@ -25,13 +28,40 @@ def locate(where: str) -> list[Run]:
     return find_runs(path)
 
 
-def chosen(runs: Sequence[Run], entities: Sequence[str]) -> list[Run]:
-    """Return the runs of these entities, of all when none is named; raises RunNotFound."""
+@dataclass(frozen=True)
+class Choice:
+    """Runs, and for those of which only members are meant, by token, the members' numbers."""
+
+    runs: list[Run]
+    members: dict[str, set[int]]
+
+
+def chosen(runs: Sequence[Run], names: Sequence[str]) -> Choice:
+    """Return the runs of these entities and members, of all when none is named.
+
+    Raises RunNotFound.
+    """
     known = list(dict.fromkeys(run.entity for run in runs))
-    for name in entities:
-        if name not in known:
+    whole = {name for name in names if name in known}
+    members: dict[str, set[int]] = {}
+    for name in set(names) - whole:
+        found = {
+            run.token: numbers
+            for run in runs
+            if run.entity not in whole and (numbers := _member(run, name))
+        }
+        if not found:
             raise RunNotFound(f"there is no {name!r} here", "there are: " + ", ".join(known))
-    return [run for run in runs if not entities or run.entity in entities]
+        for token, numbers in found.items():
+            members.setdefault(token, set()).update(numbers)
+    wanted = [run for run in runs if not names or run.entity in whole or run.token in members]
+    return Choice(wanted, members)
+
+
+def _member(run: Run, name: str) -> set[int]:
+    """Return the number of the member of that name, if the run's ensemble has one."""
+    names = member_names(Path(run.directory)) if run.kind == "ensemble" else []
+    return {names.index(name)} if name in names else set()
 
 
 def latest(runs: Sequence[Run]) -> list[Run]:
@@ -50,17 +80,23 @@ class Watcher:
     """Follows runs of any number of schedulers, each asked once for all of its runs.
 
     One that looks only once is not `patient`: it takes the schedulers' word for what has ended.
+    `where` is a directory whose processes share what schedulers answer.
     """
 
-    def __init__(self, *, patient: bool = True) -> None:
+    def __init__(self, *, patient: bool = True, where: str | None = None) -> None:
         self._patient = patient
+        self._cache = None if where is None else journal_of(where).directory
         self.schedulers: dict[str, Scheduler] = {}
         self._trackers: dict[str, Tracker] = {}
 
     def scheduler(self, name: str) -> Scheduler:
         """Return the scheduler of that name; raises InputError for an unknown one."""
         if name not in self.schedulers:
-            self.schedulers[name] = schedulers.create(name, templates_dir(), os.environ)
+            site = load_site(os.environ)
+            timeout = site.command_timeout_seconds
+            self.schedulers[name] = schedulers.create(
+                name, templates_dir(), os.environ, site.pbs_place, timeout
+            )
         return self.schedulers[name]
 
     def snapshot(self, runs: Sequence[Run]) -> list[RunSnapshot]:
@@ -71,15 +107,18 @@ class Watcher:
         shots: dict[int, RunSnapshot] = {}
         for name in {run.scheduler for run in runs}:
             if name not in self._trackers:
-                self._trackers[name] = Tracker(self.scheduler(name), patient=self._patient)
+                self._trackers[name] = Tracker(
+                    self.scheduler(name), patient=self._patient, cache=self._cache
+                )
             places = [place for place, run in enumerate(runs) if run.scheduler == name]
             found = self._trackers[name].snapshot([runs[place] for place in places])
             shots.update(zip(places, found, strict=True))
-        last = {run.directory: place for place, run in enumerate(runs)}
+        folded = fold(shots[place] for place in range(len(runs)))
+        last = {shot.run.directory: place for place, shot in enumerate(folded)}
         return [
-            shots[place]
-            for place, run in enumerate(runs)
-            if last[run.directory] == place or not shots[place].state.terminal
+            shot
+            for place, shot in enumerate(folded)
+            if last[shot.run.directory] == place or not shot.state.terminal
         ]
 
 

@@ -14,14 +14,13 @@ from hpcorch.cli import output
 from hpcorch.cli.runs import Watcher, locate, over
 from hpcorch.database import Database
 from hpcorch.errors import HpcorchError
-from hpcorch.schedulers.base import TaskState
+from hpcorch.rundir import member_names
 from hpcorch.track import RunSnapshot
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 _REFRESH_SECONDS = 2.0
-_WENT_WRONG = (TaskState.FAILED, TaskState.LOST, TaskState.TIMED_OUT)
 # Cursor to the upper left corner, and clear from there on.
 _REDRAW = "\x1b[H\x1b[J"
 
@@ -55,7 +54,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Show the runs once, or until they have ended."""
-    watcher = Watcher(patient=args.watch)
+    watcher = Watcher(patient=args.watch, where=args.dir)
     if not args.watch:
         shots = watcher.snapshot(locate(args.dir))
         _show(args, shots, watcher)
@@ -101,7 +100,7 @@ def _show_changes(args: Namespace, shots: Sequence[RunSnapshot], told: dict[str,
     for shot in shots:
         now = service(shot)
         note = _note(shot, now, args.dir)
-        text = note if shot.state in _WENT_WRONG else f"{report.change(shot)}\n{note}".strip()
+        text = note if shot.state in report.WENT_WRONG else f"{report.change(shot)}\n{note}".strip()
         key = f"{shot.run.directory} {shot.run.job}"
         if told.get(key) == text:
             continue
@@ -123,7 +122,7 @@ def service(shot: RunSnapshot) -> Service | None:
     """Return how a database answers; None for programs and for databases that do not run."""
     if shot.run.kind != "database" or shot.run.job is None or shot.state.terminal:
         return None
-    database = Database(Path(shot.run.directory), shot.run.job.job)
+    database = Database(Path(shot.run.directory), shot.run.mark)
     try:
         if not database.is_published():
             broken = any(task.state.terminal for task in shot.tasks)
@@ -140,7 +139,7 @@ def service(shot: RunSnapshot) -> Service | None:
 def _note(shot: RunSnapshot, now: Service | None, where: str) -> str:
     """Return the line below the table that this run deserves, if any."""
     name = shot.run.entity
-    if shot.state in _WENT_WRONG:
+    if shot.state in report.WENT_WRONG:
         logs = output.command("hpcorch", "logs", where, name)
         return f"{name} is {shot.state}: {shot.reason or 'no reason is known'}; next: {logs}"
     if now is None:
@@ -153,6 +152,7 @@ def _note(shot: RunSnapshot, now: Service | None, where: str) -> str:
 def described(shot: RunSnapshot, now: Service | None) -> dict[str, object]:
     """Return one run as the JSON object of docs/cli.md."""
     item = shot.run
+    names = member_names(Path(item.directory)) if item.kind == "ensemble" else []
     return {
         "entity": item.entity,
         "kind": item.kind,
@@ -169,6 +169,7 @@ def described(shot: RunSnapshot, now: Service | None) -> dict[str, object]:
         "tasks": [
             {
                 "index": task.index,
+                "name": names[task.index] if task.index < len(names) else "",
                 "state": str(task.state),
                 "code": task.code,
                 "elapsed": task.elapsed,

@@ -11,6 +11,7 @@ from hpcorch import report
 from hpcorch.cli import output
 from hpcorch.cli.runs import Watcher, chosen, journal_of, locate
 from hpcorch.errors import InputError
+from hpcorch.log import get_logger
 from hpcorch.stop import GRACE_SECONDS
 from hpcorch.stop import stop as stop_runs
 from hpcorch.track import RunSnapshot
@@ -40,7 +41,9 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "dir", nargs="?", default=".", metavar="DIR", help="of an experiment or one of its parts"
     )
-    parser.add_argument("entity", nargs="*", metavar="ENTITY", help="only these; default: all")
+    parser.add_argument(
+        "entity", nargs="*", metavar="ENTITY", help="only these, or these members; default: all"
+    )
     parser.add_argument(
         "--grace",
         type=float,
@@ -87,14 +90,17 @@ def _verdict(outcomes: Sequence[Outcome]) -> int:
 
 
 def _stop(args: Namespace) -> list[Outcome]:
+    get_logger("stop", errors=True)
     watcher = Watcher(patient=False)
-    shots = watcher.snapshot(chosen(locate(args.dir), args.entity))
+    choice = chosen(locate(args.dir), args.entity)
+    shots = watcher.snapshot(choice.runs)
     alive = [shot for shot in shots if not shot.state.terminal]
     ended: dict[int, RunSnapshot] = {}
     for name in dict.fromkeys(shot.run.scheduler for shot in alive):
         mine = [shot for shot in alive if shot.run.scheduler == name]
         runs = [shot.run for shot in mine]
-        after = stop_runs(runs, watcher.scheduler(name), journal_of(args.dir), args.grace)
+        scheduler, journal = watcher.scheduler(name), journal_of(args.dir)
+        after = stop_runs(runs, scheduler, journal, args.grace, known=mine, only=choice.members)
         ended.update({id(shot): final for shot, final in zip(mine, after, strict=True)})
     return _outcomes(shots, ended)
 

@@ -1,4 +1,4 @@
-"""Tensors in and out of a database: the part of hpcorch that user programs import.
+"""Tensors and datasets in and out of a database: what user programs import.
 
 Importing this package loads neither redis nor numpy; using `Client` does.
 """
@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hpcorch.client.client import Client
     from hpcorch.client.config import ConfigOptions
+    from hpcorch.client.dataset import Dataset
+    from hpcorch.client.dataset_utils import DatasetConverter
     from hpcorch.client.errors import (
+        RedisAddressError,
         RedisBadAllocError,
         RedisConnectionError,
         RedisDatabaseError,
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
         LLInfo,
         LLQuiet,
         LogContext,
+        SRObject,
         log_data,
         log_error,
         log_warning,
@@ -35,11 +39,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "ConfigOptions",
+    "Dataset",
+    "DatasetConverter",
     "LLDebug",
     "LLDeveloper",
     "LLInfo",
     "LLQuiet",
     "LogContext",
+    "RedisAddressError",
     "RedisBadAllocError",
     "RedisConnectionError",
     "RedisDatabaseError",
@@ -48,10 +55,18 @@ __all__ = [
     "RedisReplyError",
     "RedisRuntimeError",
     "RedisTimeoutError",
+    "SRObject",
     "log_data",
     "log_error",
     "log_warning",
 ]
+
+_HOMES = {
+    "Client": "client",
+    "ConfigOptions": "config",
+    "Dataset": "dataset",
+    "DatasetConverter": "dataset_utils",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -65,8 +80,6 @@ def __dir__() -> list[str]:
 
 
 def _home(name: str) -> str:
-    if name == "Client":
-        return "hpcorch.client.client"
-    if name == "ConfigOptions":
-        return "hpcorch.client.config"
-    return "hpcorch.client.errors" if name.startswith("Redis") else "hpcorch.client.log"
+    if name.startswith("Redis"):
+        return "hpcorch.client.errors"
+    return f"hpcorch.client.{_HOMES.get(name, 'log')}"

@@ -7,21 +7,18 @@ reads .npy files can read.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.lib import format as npy
 
-from hpcorch.client.errors import RedisRuntimeError
+from hpcorch.client.errors import RedisBadAllocError, RedisRuntimeError
+from hpcorch.client.npyheader import DType, Layout, npy_header, parse_header, read_header
 from hpcorch.client.wire import Argument, ReplyReader
-from hpcorch.errors import InputTypeError
+from hpcorch.errors import InputError, InputTypeError
 
-Tensor = np.ndarray[Any, np.dtype[Any]]
-_Layout = tuple[np.dtype[Any], tuple[int, ...], bool]
+Tensor = np.ndarray[Any, DType]
 
-_MAGIC_BYTES = 8
 # A program uses few shapes; one that uses many starts over rather than growing.
 _MOST_HEADERS = 512
 
@@ -38,10 +35,11 @@ class Codec(Protocol):
     def fetch_command(self, key: bytes) -> Sequence[Argument]:
         """Return the command that fetches the tensor under `key`."""
 
-    def read_tensor(self, reply: ReplyReader) -> Tensor | None:
-        """Read the reply to `fetch_command`: a new array, or None when there is no such key.
+    def read_tensor(self, reply: ReplyReader, out: Tensor | None = None) -> Tensor | None:
+        """Read the reply to `fetch_command`: an array, or None when there is no such key.
 
-        Raises RedisRuntimeError when the value is no tensor.
+        The array is `out`, filled, when that is given, else a new one. Raises RedisRuntimeError
+        when the value is no tensor or does not fit into `out`.
         """
 
 
@@ -49,44 +47,76 @@ class NpyCodec:
     """Tensors as .npy strings: any dtype without Python objects, any shape, C or Fortran order."""
 
     def __init__(self) -> None:
-        self._headers: dict[_Layout, bytes] = {}
-        self._layouts: dict[bytes, _Layout] = {}
+        self._headers: dict[tuple[DType, tuple[int, ...], bool], bytes] = {}
+        self._layouts: dict[bytes, Layout] = {}
 
     def store_command(self, key: bytes, tensor: Tensor) -> Sequence[Argument]:
         """As Codec says. Arrays contiguous in C or Fortran order are not copied, others once."""
-        array = _storable(tensor)
-        fortran = array.flags.f_contiguous and not array.flags.c_contiguous
+        return (b"SET", key, self.value_of(tensor))
+
+    def value_of(self, tensor: Tensor) -> Argument:
+        """Return what is stored for `tensor`. Raises as `store_command` does."""
+        array = storable(tensor)
+        flags = array.flags
+        fortran = flags.f_contiguous and not flags.c_contiguous
         layout = (array.dtype, array.shape, fortran)
         header = self._headers.get(layout)
         if header is None:
-            header = _npy_header(array)
+            header = npy_header(Layout(*layout))
             _remember(self._headers, layout, header)
-        return (b"SET", key, (header, bytes_of(array)))
+        return (header, bytes_of(array))
 
     def fetch_command(self, key: bytes) -> Sequence[Argument]:
         """As Codec says."""
         return (b"GET", key)
 
-    def read_tensor(self, reply: ReplyReader) -> Tensor | None:
-        """As Codec says. The array's order is that of the array that was stored."""
+    def read_tensor(self, reply: ReplyReader, out: Tensor | None = None) -> Tensor | None:
+        """As Codec says. A new array has the order of the one that was stored."""
         size = reply.bulk_size()
         if size is None:
             return None
-        header = _read_header(reply, size)
+        header = read_header(reply, size)
         layout = self._layouts.get(header)
         if layout is None:
-            layout = _npy_layout(header)
+            layout = parse_header(header)
             _remember(self._layouts, header, layout)
-        dtype, shape, fortran = layout
-        items = 1
-        for length in shape:
-            items *= length
-        if len(header) + items * dtype.itemsize != size:
+        if len(header) + layout.nbytes != size:
             raise RedisRuntimeError("its .npy header does not fit the size of the value")
-        array = np.empty(shape, dtype, order="F" if fortran else "C")
-        reply.into(bytes_of(array))
+        array = receive_array(reply, layout, out)
         reply.end_of_bulk()
         return array
+
+
+def receive_array(reply: ReplyReader, layout: Layout, out: Tensor | None) -> Tensor:
+    """Read the data of an array: into `out` if given, else into a new one.
+
+    Raises RedisRuntimeError when `out` has another dtype or shape, RedisBadAllocError when this
+    program has no memory for the array.
+    """
+    if out is None:
+        array = _new_array(layout)
+        reply.into(bytes_of(array))
+        return array
+    if out.dtype != layout.dtype or out.shape != layout.shape:
+        raise RedisRuntimeError(
+            f"it is {layout.dtype} of shape {layout.shape}, "
+            f"but out is {out.dtype} of shape {out.shape}"
+        )
+    flags = out.flags
+    if flags.f_contiguous if layout.fortran else flags.c_contiguous:
+        # As a plain array: the shapes of subclasses (matrix) have rules of their own.
+        reply.into(bytes_of(np.asarray(out)))
+    else:
+        out[...] = receive_array(reply, layout, None)
+    return out
+
+
+def check_out(out: object) -> None:
+    """Raise InputTypeError or InputError when no tensor could be read into `out`."""
+    if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
+        raise InputTypeError(f"out must be a numpy array, not {type(out).__name__}")
+    if not out.flags.writeable:
+        raise InputError("out is a read-only array: it must be writeable")
 
 
 def bytes_of(array: Tensor) -> memoryview:
@@ -99,7 +129,11 @@ def bytes_of(array: Tensor) -> memoryview:
     return memoryview(flat)
 
 
-def _storable(tensor: Tensor) -> Tensor:
+def storable(tensor: Tensor) -> Tensor:
+    """Return `tensor` as a plain array that is contiguous in C or Fortran order.
+
+    Raises InputTypeError for anything that cannot be stored as numbers or text.
+    """
     if not isinstance(tensor, np.ndarray):
         raise InputTypeError(f"a tensor must be a numpy array, not {type(tensor).__name__}")
     if tensor.dtype.hasobject:
@@ -118,49 +152,13 @@ def _storable(tensor: Tensor) -> Tensor:
     return np.ascontiguousarray(array)
 
 
-def _npy_header(array: Tensor) -> bytes:
-    out = io.BytesIO()
-    fields: Any = npy.header_data_from_array_1_0(array)
+def _new_array(layout: Layout) -> Tensor:
     try:
-        npy.write_array_header_1_0(out, fields)
-    except UnicodeEncodeError:
-        raise InputTypeError(f"the field names of dtype {array.dtype} must be in Latin-1") from None
-    except ValueError:
-        # Only a structured dtype of thousands of fields outgrows the first format version.
-        out = io.BytesIO()
-        npy.write_array_header_2_0(out, fields)
-    return out.getvalue()
-
-
-def _read_header(reply: ReplyReader, size: int) -> bytes:
-    """Read everything before the data of a .npy value that is `size` bytes long."""
-    magic = reply.exactly(min(size, _MAGIC_BYTES))
-    if len(magic) < _MAGIC_BYTES or not magic.startswith(npy.MAGIC_PREFIX):
-        raise RedisRuntimeError("it holds something else than a tensor (not the .npy format)")
-    width = 2 if magic[6] == 1 else 4
-    prefix = reply.exactly(min(size - _MAGIC_BYTES, width))
-    length = int.from_bytes(prefix, "little")
-    if len(prefix) < width or length > size - _MAGIC_BYTES - width:
-        raise RedisRuntimeError("it holds a .npy header that is cut short")
-    return magic + prefix + reply.exactly(length)
-
-
-def _npy_layout(header: bytes) -> _Layout:
-    stream = io.BytesIO(header)
-    try:
-        version = npy.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"format version {version} is not known")
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(stream)
-    except Exception as error:
-        # NumPy tries hard with old headers and then raises nearly anything.
-        raise RedisRuntimeError(f"it holds a .npy header that cannot be read: {error}") from error
-    if any(length < 0 for length in shape):
-        raise RedisRuntimeError(f"it holds a .npy header with the impossible shape {shape}")
-    if dtype.hasobject:
-        raise RedisRuntimeError("it holds pickled Python objects, which are not read")
-    return dtype, shape, fortran
+        return np.empty(layout.shape, layout.dtype, order="F" if layout.fortran else "C")
+    except ValueError as error:
+        raise RedisRuntimeError(f"it has the impossible shape {layout.shape}: {error}") from error
+    except MemoryError as error:
+        raise RedisBadAllocError(f"there is no memory for its {layout.nbytes} bytes") from error
 
 
 def _remember(cache: dict[Any, Any], key: object, value: object) -> None:

@@ -5,6 +5,8 @@
 | SSDB                      | required  | `host:port`, a comma list, `tcp://…` or `unix://path` |
 | SR_DB_TYPE                | see below | `Clustered` or `Standalone`, any case                 |
 | HPCORCH_CREDENTIALS       | none      | path of the credentials file                          |
+| SSKEYIN                   | none      | prefixes of names to read, a comma list               |
+| SSKEYOUT                  | none      | prefix of names to write                              |
 | SR_CONN_TIMEOUT           | 100       | seconds to keep trying to connect                     |
 | SR_CONN_INTERVAL          | 1000      | longest pause between those tries, ms                 |
 | SR_CMD_TIMEOUT            | 100       | seconds to keep trying one command                    |
@@ -54,48 +56,54 @@ class ConfigOptions:
 
     def variable(self, name: str) -> str:
         """Return the environment variable that option `name` is read from."""
-        suffix = self._checked_suffix()
+        suffix = self._checked_suffix(name)
         return name if name in _NEVER_SUFFIXED or not suffix else f"{name}_{suffix}"
 
-    def is_configured(self, name: str) -> bool:
-        """Tell whether option `name` has a value (an empty one counts as none)."""
-        return self._lookup(name) is not None
+    def is_configured(self, option_name: str) -> bool:
+        """Tell whether `option_name` has a value (an empty one counts as none)."""
+        return self._lookup(option_name) is not None
 
-    def get_string_option(self, name: str) -> str:
-        """Return option `name`. Raises RedisKeyError when it has no value."""
-        value = self._lookup(name)
+    def get_string_option(self, option_name: str) -> str:
+        """Return `option_name`. Raises RedisKeyError when it has no value."""
+        value = self._lookup(option_name)
         if value is None:
-            raise RedisKeyError(f"{self.variable(name)} is not set in the environment")
+            raise RedisKeyError(f"{self.variable(option_name)} is not set in the environment")
         return value
 
-    def get_integer_option(self, name: str) -> int:
-        """Return option `name` as an integer.
+    def get_integer_option(self, option_name: str) -> int:
+        """Return `option_name` as an integer.
 
         Raises RedisKeyError when it has no value, InputError when it is not a whole number.
         """
-        value = self.get_string_option(name)
+        value = self.get_string_option(option_name)
         try:
             return int(value)
         except ValueError:
             raise InputError(
-                f"{self.variable(name)}={value!r} is not allowed: it must be a whole number"
+                f"{self.variable(option_name)}={value!r} is not allowed: it must be a whole number"
             ) from None
 
-    def override_string_option(self, name: str, value: str) -> None:
-        """Give option `name` the text `value`, whatever the environment says."""
-        self._checked_suffix()
+    def override_string_option(self, option_name: str, value: str) -> None:
+        """Give `option_name` the text `value`, whatever the environment says."""
         if not isinstance(value, str):
-            raise InputTypeError(f"option {name} must be a string, not {type(value).__name__}")
-        self._overrides[name] = value
+            raise InputTypeError(
+                f"option {option_name} must be a string, not {type(value).__name__}"
+            )
+        self._checked_suffix(option_name)
+        self._overrides[option_name] = value
 
-    def override_integer_option(self, name: str, value: int) -> None:
-        """Give option `name` the number `value`, whatever the environment says."""
-        self._checked_suffix()
+    def override_integer_option(self, option_name: str, value: int) -> None:
+        """Give `option_name` the number `value`, whatever the environment says."""
         if not isinstance(value, int) or isinstance(value, bool):
-            raise InputTypeError(f"option {name} must be an integer, not {type(value).__name__}")
-        self._overrides[name] = str(value)
+            raise InputTypeError(
+                f"option {option_name} must be an integer, not {type(value).__name__}"
+            )
+        self._checked_suffix(option_name)
+        self._overrides[option_name] = str(value)
 
-    def _checked_suffix(self) -> str:
+    def _checked_suffix(self, name: str) -> str:
+        if not isinstance(name, str):
+            raise InputTypeError(f"option_name must be a string, not {type(name).__name__}")
         if self._suffix is None:
             raise RedisRuntimeError(
                 "these ConfigOptions have no source",

@@ -3,35 +3,71 @@
 from __future__ import annotations
 
 import os
+import select
 import ssl
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import redis
-from redis.exceptions import ResponseError
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
 
 from hpcorch.client import wire
+from hpcorch.client.errors import RedisReplyError
 from hpcorch.client.settings import Address, Settings
 
 T = TypeVar("T")
 
 # A host that drops packets must not use up the time for the other addresses.
 _LONGEST_CONNECT = 10.0
+# What servers let a client send at once, unless they are told otherwise.
+_QUERY_BUFFER_BYTES = 2**30
+
+# After one of these the link is still in step: the server has answered in full.
+_ANSWERED = (*wire.ERROR_REPLIES, RedisReplyError)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One command: the `key` that says which server runs it, its `arguments` from the name on.
+
+    `read` makes the result from the reply, by default a value of small size. A command that must
+    not be done twice (RPUSH, INCR) is not `repeatable`: it is given up when its connection breaks.
+    """
+
+    key: bytes
+    arguments: Sequence[wire.Argument]
+    read: Callable[[wire.ReplyReader], Any] = wire.ReplyReader.value
+    repeatable: bool = True
 
 
 class Link:
     """One connection: redis-py opens it, with AUTH and TLS; hpcorch.client.wire talks over it.
 
     redis-py's parser is kept out, since it would keep bytes that it received too many. After any
-    exception but a redis-py ResponseError the link is out of step and must be closed.
+    exception but a server's error and a RedisReplyError the link is out of step and must be closed.
     """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self._connection.connect()
         self._socket = connection._sock
+        wire.set_timeout(self._socket, connection.socket_timeout)
         self._reader = wire.ReplyReader(self._socket)
+        self._broken: OSError | None = None
+        self._much = False
+
+    @property
+    def usable(self) -> bool:
+        """False after a connection broke, even if the server's last words could be read."""
+        return self._broken is None
+
+    def hung_up(self) -> bool:
+        """Tell whether the server has closed the connection, which must be idle."""
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     def command(self, *words: bytes | str | int) -> Any:
         """Send one small command; return the reply: bytes, int, None or a list of those."""
@@ -39,23 +75,57 @@ class Link:
 
     def bulk(self, arguments: Sequence[wire.Argument], read: Callable[[wire.ReplyReader], T]) -> T:
         """Send one command without copying its large arguments; return what `read` makes of it."""
+        self.send([arguments])
+        return self.receive(read)
+
+    def send(self, commands: Iterable[Sequence[wire.Argument]]) -> None:
+        """Send commands; each must then be answered by one `receive`."""
+        pieces = wire.pack(commands)
+        self._much = len(pieces) > 1 and sum(map(len, pieces)) > _QUERY_BUFFER_BYTES
         try:
-            wire.send(self._socket, wire.pack(arguments))
+            wire.send(self._socket, pieces)
         except (BrokenPipeError, ConnectionResetError) as broken:
             # A server that refuses a command half-way says why before it hangs up.
-            self._raise_last_words(broken)
-        return read(self._reader)
+            self._broken = broken
+
+    def receive(self, read: Callable[[wire.ReplyReader], T]) -> T:
+        """Return what `read` makes of the next reply."""
+        try:
+            return self._reader.one(read)
+        except OSError as error:
+            # What broke the sending says more than that there is nothing to receive.
+            self._broken = self._broken or error
+            if self._much and isinstance(self._broken, ConnectionError):
+                # To send it all again, until the time is up, would help nobody.
+                raise ResponseError("it hung up while more than 1 GiB was sent to it") from error
+            if self._broken is error:
+                raise
+            raise self._broken from error
+
+    def refusal(self) -> Exception | None:
+        """Read the next reply; return the server's error, None for any other reply."""
+        try:
+            self.receive(wire.ReplyReader.value)
+        except wire.ERROR_REPLIES as error:
+            return error
+        return None
+
+    def transaction(self, requests: Sequence[Request]) -> list[Any]:
+        """Run `requests` in MULTI … EXEC; return their results. Raises the first refusal."""
+        self.send([(b"MULTI",), *(request.arguments for request in requests), (b"EXEC",)])
+        refused = [self.refusal() for _ in range(1 + len(requests))]
+        try:
+            return self.receive(lambda reply: _read_each(reply, requests))
+        except _ANSWERED as error:
+            first = next((one for one in refused if one is not None), error)
+            if isinstance(first, AskError) and not isinstance(first, MovedError):
+                # Only single commands can follow a slot that is on the move.
+                raise TryAgainError(str(first)) from first
+            raise first from error
 
     def close(self) -> None:
         """Close the connection; closing twice is harmless."""
         self._connection.disconnect()
-
-    def _raise_last_words(self, broken: OSError) -> None:
-        try:
-            header = self._reader.line()
-        except OSError:
-            raise broken from None
-        raise self._reader.error(header) from broken
 
 
 class Server:
@@ -70,24 +140,27 @@ class Server:
     def __str__(self) -> str:
         return str(self.address)
 
-    def exchange(self, operation: Callable[[Link], T], asking: bool = False) -> T:
+    def exchange(
+        self, operation: Callable[[Link], T], asking: bool = False, repeatable: bool = True
+    ) -> T:
         """Run `operation` on a link that nobody else uses; `asking` announces it by ASKING.
 
-        Raises what the operation, redis-py or the socket raises.
+        Raises what the operation, redis-py or the socket raises: OSError only when a connection
+        broke that had been there. An idle link that is dead is not used for what is not
+        `repeatable`.
         """
-        link = self._take()
+        link = self.take(repeatable)
         try:
             if asking:
                 link.command("ASKING")
             result = operation(link)
-        except ResponseError:
-            # The server answered in full, so that the link is still in step.
-            self._idle.append(link)
+        except _ANSWERED:
+            self.give_back(link)
             raise
         except BaseException:
             link.close()
             raise
-        self._idle.append(link)
+        self.give_back(link)
         return result
 
     def close(self) -> None:
@@ -95,14 +168,101 @@ class Server:
         while self._idle:
             self._idle.pop().close()
 
-    def _take(self) -> Link:
+    def take(self, repeatable: bool = True) -> Link:
+        """Return a link for the caller alone, who must `give_back` or close it."""
         if self._process != os.getpid():
             # The parent goes on using the sockets that we inherited.
             self._idle, self._process = deque(), os.getpid()
+        while True:
+            try:
+                link = self._idle.pop()
+            except IndexError:
+                return Link(_connection(self.address, self._settings))
+            if repeatable or not link.hung_up():
+                return link
+            link.close()
+
+    def give_back(self, link: Link) -> None:
+        """Keep a link that is in step for the next one who needs it."""
+        if link.usable:
+            self._idle.append(link)
+        else:
+            link.close()
+
+
+class Pipeline:
+    """Commands on one link to one server: all are sent before the first reply is read.
+
+    What happens to each is an outcome: its result, or the exception that it met.
+    """
+
+    def __init__(self, server: Server, requests: Sequence[Request], asking: Sequence[bool]) -> None:
+        self._server = server
+        self._requests = requests
+        self._asking = asking
+        self._link: Link | None = None
+        self._fault: Exception | None = None
+
+    def send(self) -> None:
+        """Send all commands; trouble is kept for `outcomes`."""
         try:
-            return self._idle.pop()
-        except IndexError:
-            return Link(_connection(self.address, self._settings))
+            self._link = self._server.take(all(one.repeatable for one in self._requests))
+            self._link.send(self._commands())
+        except (RedisError, OSError) as fault:
+            self._give_up(fault)
+
+    def outcomes(self) -> list[Any]:
+        """Read the replies to all commands."""
+        found = [self._outcome(*one) for one in zip(self._requests, self._asking, strict=True)]
+        if self._link is not None:
+            self._server.give_back(self._link)
+            self._link = None
+        return found
+
+    def close(self) -> None:
+        """Close the link if it is still in use."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def _commands(self) -> Iterable[Sequence[wire.Argument]]:
+        for request, asking in zip(self._requests, self._asking, strict=True):
+            if asking:
+                yield (b"ASKING",)
+            yield request.arguments
+
+    def _outcome(self, request: Request, asking: bool) -> Any:
+        if self._link is None:
+            return self._fault
+        try:
+            if asking:
+                # Should ASKING be refused, then the command itself will be too.
+                self._link.refusal()
+            return self._link.receive(request.read)
+        except _ANSWERED as error:
+            return error
+        except (RedisError, OSError) as fault:
+            self._give_up(fault)
+            return fault
+
+    def _give_up(self, fault: Exception) -> None:
+        self.close()
+        self._fault = fault
+
+
+def _read_each(reply: wire.ReplyReader, requests: Sequence[Request]) -> list[Any]:
+    """Read the reply to EXEC; raise the first refusal in it once all of it has been read."""
+    reply.array_size()
+    found: list[Any] = []
+    refused: list[Exception] = []
+    for request in requests:
+        try:
+            found.append(reply.one(request.read))
+        except _ANSWERED as error:
+            refused.append(error)
+    if refused:
+        raise refused[0]
+    return found
 
 
 def is_tls_refusal(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """The errors that a client raises, named as SmartRedis names them.
 
 RedisConnectionError     no server could be reached, or it went away
+└── RedisAddressError    the address to connect to is missing or malformed (also an InputError)
 RedisReplyError          a server answered, but not with what was asked for
 ├── RedisRuntimeError    the command was refused, or there is no such key
 ├── RedisBadAllocError   the server is out of memory
@@ -13,11 +14,15 @@ All of them are HpcorchErrors and, as in SmartRedis, RuntimeErrors.
 
 from __future__ import annotations
 
-from hpcorch.errors import HpcorchError
+from hpcorch.errors import HpcorchError, InputError
 
 
 class RedisConnectionError(HpcorchError, RuntimeError):
     """No server of the database can be reached, or it refuses the connection."""
+
+
+class RedisAddressError(RedisConnectionError, InputError):
+    """There is nothing to connect to: SSDB or an address is missing or malformed."""
 
 
 class RedisReplyError(HpcorchError, RuntimeError):

@@ -13,6 +13,7 @@ from hpcorch.client.model_queue import ModelQueue
 from hpcorch.client.model_store import ModelStore
 from hpcorch.client.routing import Router
 from hpcorch.client.settings import Settings
+from hpcorch.client.text import to_bytes
 from hpcorch.client.worker_links import NoWorker, WorkerLinks, WorkerLost
 from hpcorch.client.workers import listed
 
@@ -58,7 +59,7 @@ class Inference:
             if len(self._heads) >= _MOST_HEADS:
                 self._heads.clear()
             self._heads[key] = head
-        return self._outputs(head, checked, name.encode(), durable=False)
+        return self._outputs(head, checked, to_bytes(name), durable=False)
 
     def by_keys(
         self,
@@ -76,7 +77,7 @@ class Inference:
         `inline` does.
         """
         request = self._request(work, name, function, device, tuple(inputs), tuple(outputs))
-        beside = (inputs[0] if inputs else name).encode()
+        beside = to_bytes(inputs[0] if inputs else name)
         self._outputs(request.head(()), (), beside, durable=durable)
 
     def load(self, kind: str, name: str) -> int:

@@ -7,15 +7,17 @@ another one replaces it gets one of the two, never a mixture. Workers learn of c
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from hpcorch.client.connection import Link
+from hpcorch.client.connection import Request
 from hpcorch.client.errors import RedisRuntimeError
 from hpcorch.client.routing import Router
+from hpcorch.client.text import to_bytes
 from hpcorch.client.wire import ReplyReader
 
 CHANNEL = b"hpcorch:models"
@@ -28,8 +30,8 @@ _READS = 5
 class Stored:
     """What is stored beside a model's or script's bytes.
 
-    `kind` is model or script; `size` is in bytes; `min_batch_timeout` in milliseconds; `inputs` and
-    `outputs` name those of a TensorFlow graph.
+    `kind` is model or script; `size` is in bytes, whose SHA-256 is `digest`; `min_batch_timeout` is
+    in milliseconds; `inputs` and `outputs` name those of a TensorFlow graph.
     """
 
     kind: str
@@ -45,6 +47,11 @@ class Stored:
     tag: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    digest: str = ""
+
+    def same_as(self, other: Stored) -> bool:
+        """Tell whether both describe the same thing, whenever and however it was stored."""
+        return self == replace(other, version=self.version, chunk=self.chunk)
 
 
 class ModelStore:
@@ -55,19 +62,26 @@ class ModelStore:
         self.chunk_bytes = DEFAULT_CHUNK
 
     def write(self, described: Stored, data: bytes) -> str:
-        """Store `data`, in place of what had that name; return the new version.
+        """Store `data`, in place of what had that name; return its version.
 
-        The version, size and chunk size in `described` do not matter.
+        What is there already just like that stays, so that workers need not load it again. The
+        version, size, chunk size and digest in `described` do not matter.
         """
-        values = asdict(described)
-        values |= {"version": secrets.token_hex(8), "size": len(data), "chunk": self.chunk_bytes}
-        fresh = Stored(**values)
+        fresh = replace(
+            described,
+            version=secrets.token_hex(8),
+            size=len(data),
+            chunk=self.chunk_bytes,
+            digest=hashlib.sha256(data).hexdigest(),
+        )
         earlier = self.find(fresh.kind, fresh.name)
+        if earlier is not None and earlier.same_as(fresh) and self._is_whole(earlier):
+            return earlier.version
         view = memoryview(data)
         for index, key in enumerate(_chunk_keys(fresh)):
             part = view[index * fresh.chunk : (index + 1) * fresh.chunk]
             self._store(key, part)
-        self._store(_key(fresh.kind, fresh.name), memoryview(json.dumps(values).encode()))
+        self._store(_key(fresh.kind, fresh.name), memoryview(json.dumps(asdict(fresh)).encode()))
         self._tell(fresh.kind, fresh.name)
         self._drop_chunks(earlier)
         return fresh.version
@@ -106,21 +120,27 @@ class ModelStore:
         self._drop_chunks(described)
         return described is not None
 
+    def _is_whole(self, described: Stored) -> bool:
+        keys = _chunk_keys(described)
+        return all(self._router.run_many([Request(key, (b"EXISTS", key)) for key in keys]))
+
     def _store(self, key: bytes, data: memoryview) -> None:
         self._router.run(key, lambda link: link.bulk((b"SET", key, (data,)), ReplyReader.value))
 
     def _read_chunks(self, described: Stored) -> bytearray | None:
         data = bytearray(described.size)
         view = memoryview(data)
-        for index, key in enumerate(_chunk_keys(described)):
-            part = view[index * described.chunk : (index + 1) * described.chunk]
-            if not self._router.run(key, _reading(key, part)):
-                return None
-        return data
+        requests = [
+            Request(key, (b"GET", key), _into(view[at : at + described.chunk]))
+            for key, at in zip(
+                _chunk_keys(described), range(0, described.size, described.chunk), strict=True
+            )
+        ]
+        return data if all(self._router.run_many(requests)) else None
 
     def _drop_chunks(self, described: Stored | None) -> None:
-        for key in [] if described is None else _chunk_keys(described):
-            self._router.run(key, _unlinking(key))
+        keys = [] if described is None else _chunk_keys(described)
+        self._router.run_many([Request(key, (b"UNLINK", key)) for key in keys])
 
     def _tell(self, kind: str, name: str) -> None:
         key, text = _key(kind, name), f"{kind}:{name}"
@@ -128,7 +148,9 @@ class ModelStore:
         self._router.run(key, lambda link: link.command(b"PUBLISH", CHANNEL, text))
 
 
-def _reading(key: bytes, target: memoryview) -> Callable[[Link], bool]:
+def _into(target: memoryview) -> Callable[[ReplyReader], bool]:
+    """Return what reads a value into `target`, and tells whether there was one."""
+
     def read(reply: ReplyReader) -> bool:
         size = reply.bulk_size()
         if size is None:
@@ -139,15 +161,11 @@ def _reading(key: bytes, target: memoryview) -> Callable[[Link], bool]:
         reply.end_of_bulk()
         return True
 
-    return lambda link: link.bulk((b"GET", key), read)
-
-
-def _unlinking(key: bytes) -> Callable[[Link], Any]:
-    return lambda link: link.command(b"UNLINK", key)
+    return read
 
 
 def _key(kind: str, name: str) -> bytes:
-    return f"hpcorch:{kind}:{name}".encode()
+    return to_bytes(f"hpcorch:{kind}:{name}")
 
 
 def _chunk_keys(described: Stored) -> list[bytes]:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hpcorch.client import model_checks as check
 from hpcorch.client.codecs import Tensor
 from hpcorch.client.inference import Inference
 from hpcorch.client.model_store import Stored
+from hpcorch.client.session import Session, Start, poll
+from hpcorch.client.text import to_text
 from hpcorch.errors import InputError
 
 
-class ModelMethods:
+class ModelCalls(Session):
     """Models: bytes in the database, run by workers beside it on the CPU or a GPU.
 
     `device` is "CPU", "GPU" (any) or "GPU:1". Inputs and outputs are tensors of the database, by
@@ -23,19 +24,34 @@ class ModelMethods:
     default 60000) was not enough.
     """
 
-    _inference: Inference
+    def __init__(self, start: Start) -> None:
+        super().__init__(start)
+        self._inference = Inference(self._router, start.settings)
 
-    def _input_name(self, name: str) -> str:
-        """Return the key that the input tensor `name` lies under."""
-        return name
+    def close(self) -> None:
+        """Close the connections; harmless when repeated."""
+        self._inference.close()
+        super().close()
 
-    def _output_name(self, name: str) -> str:
-        """Return the key that the output tensor `name` goes to."""
-        return name
+    def _stored_name(self, name: str) -> str:
+        """Return what a model or script is called in the database, for those who look for it."""
+        return to_text(self._keys.to_read("model", check.name("name", name)))
 
-    def _model_name(self, name: str) -> str:
-        """Return what the model or script `name` is called in the database."""
-        return name
+    def _new_name(self, name: str) -> str:
+        """Return what a model or script will be called in the database."""
+        return to_text(self._keys.to_write("model", check.name("name", name)))
+
+    def _inputs(self, names: str | Sequence[str] | None) -> list[str]:
+        """Return the keys that input tensors lie under."""
+        return [
+            to_text(self._keys.to_read("tensor", name)) for name in check.names("inputs", names)
+        ]
+
+    def _outputs(self, names: str | Sequence[str] | None) -> list[str]:
+        """Return the keys that output tensors go to."""
+        return [
+            to_text(self._keys.to_write("tensor", name)) for name in check.names("outputs", names)
+        ]
 
     def set_model(
         self,
@@ -60,7 +76,7 @@ class ModelMethods:
         """
         described = Stored(
             kind="model",
-            name=self._model_name(check.name("name", name)),
+            name=self._new_name(name),
             version="",
             backend=check.backend(backend),
             device=check.device(device),
@@ -165,24 +181,20 @@ class ModelMethods:
 
     def get_model(self, name: str) -> bytes:
         """Return a model's bytes; raises RedisRuntimeError when there is none of that name."""
-        stored_name = self._model_name(check.name("name", name))
-        return bytes(self._inference.store.read("model", stored_name)[1])
+        return bytes(self._inference.store.read("model", self._stored_name(name))[1])
 
     def model_exists(self, name: str) -> bool:
         """Tell whether there is a model of that name."""
-        stored_name = self._model_name(check.name("name", name))
-        return self._inference.store.exists("model", stored_name)
+        return self._inference.store.exists("model", self._stored_name(name))
 
     def poll_model(self, name: str, poll_frequency_ms: int, num_tries: int) -> bool:
-        """Look for a model up to `num_tries` times, `poll_frequency_ms` apart."""
-        frequency = check.count("poll_frequency_ms", poll_frequency_ms)
-        return _poll(
-            lambda: self.model_exists(name), frequency, check.count("num_tries", num_tries)
-        )
+        """As poll_key, for the model `name`."""
+        self._stored_name(name)
+        return poll(lambda: self.model_exists(name), poll_frequency_ms, num_tries)
 
     def delete_model(self, name: str) -> None:
         """Remove a model; workers forget it. Nothing happens when there is none."""
-        self._inference.store.delete("model", self._model_name(check.name("name", name)))
+        self._inference.store.delete("model", self._stored_name(name))
 
     def delete_model_multigpu(self, name: str, first_gpu: int, num_gpus: int) -> None:
         """Remove a model that set_model_multigpu stored."""
@@ -195,14 +207,14 @@ class ModelMethods:
 
     def load_model(self, name: str) -> int:
         """Let all workers load a model now, not at its first run; return their number."""
-        return self._inference.load("model", self._model_name(check.name("name", name)))
+        return self._inference.load("model", self._stored_name(name))
 
     def infer(self, name: str, arrays: Tensor | Sequence[Tensor]) -> list[Tensor]:
         """Run a model on arrays that need not be in the database; return its outputs.
 
         The quickest way: arrays go to a worker directly where one can be reached.
         """
-        return self._inference.inline("model", self._model_name(check.name("name", name)), arrays)
+        return self._inference.inline("model", self._stored_name(name), arrays)
 
     def run_model(
         self,
@@ -243,9 +255,9 @@ class ModelMethods:
     ) -> None:
         self._inference.by_keys(
             "model",
-            self._model_name(check.name("name", name)),
-            [self._input_name(item) for item in check.names("inputs", inputs)],
-            [self._output_name(item) for item in check.names("outputs", outputs)],
+            self._stored_name(name),
+            self._inputs(inputs),
+            self._outputs(outputs),
             device=device,
             durable=check.flag("durable", durable),
         )
@@ -257,12 +269,3 @@ def read_file(field: str, path: str | os.PathLike[str]) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{field} is {os.fspath(path)!r}: {error.strerror}") from error
-
-
-def _poll(there: Callable[[], bool], frequency_ms: int, tries: int) -> bool:
-    for attempt in range(tries):
-        if attempt:
-            time.sleep(frequency_ms / 1000)
-        if there():
-            return True
-    return False

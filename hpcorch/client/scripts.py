@@ -10,11 +10,11 @@ from hpcorch.client import model_checks as check
 from hpcorch.client.codecs import Tensor
 from hpcorch.client.functions import function_source
 from hpcorch.client.model_store import Stored
-from hpcorch.client.models import ModelMethods, read_file
+from hpcorch.client.models import ModelCalls, read_file
 from hpcorch.errors import InputError
 
 
-class ScriptMethods(ModelMethods):
+class ScriptCalls(ModelCalls):
     """Scripts: source text in the database, whose functions workers run on tensors.
 
     A script is TorchScript. A Python function travels as its source text: one that names `torch`
@@ -56,7 +56,7 @@ class ScriptMethods(ModelMethods):
         """Store the source of functions in `language`, TORCHSCRIPT or PYTHON, under `name`."""
         described = Stored(
             kind="script",
-            name=self._model_name(check.name("name", name)),
+            name=self._new_name(name),
             version="",
             backend=check.language(language),
             device=check.device(device),
@@ -76,17 +76,15 @@ class ScriptMethods(ModelMethods):
 
     def get_script(self, name: str) -> str:
         """Return a script's source; raises RedisRuntimeError when there is none of that name."""
-        stored_name = self._model_name(check.name("name", name))
-        return self._inference.store.read("script", stored_name)[1].decode()
+        return self._inference.store.read("script", self._stored_name(name))[1].decode()
 
     def script_exists(self, name: str) -> bool:
         """Tell whether there is a script of that name."""
-        stored_name = self._model_name(check.name("name", name))
-        return self._inference.store.exists("script", stored_name)
+        return self._inference.store.exists("script", self._stored_name(name))
 
     def delete_script(self, name: str) -> None:
         """Remove a script; workers forget it. Nothing happens when there is none."""
-        self._inference.store.delete("script", self._model_name(check.name("name", name)))
+        self._inference.store.delete("script", self._stored_name(name))
 
     def delete_script_multigpu(self, name: str, first_gpu: int, num_gpus: int) -> None:
         """Remove a script that set_script_multigpu stored."""
@@ -95,14 +93,14 @@ class ScriptMethods(ModelMethods):
 
     def load_script(self, name: str) -> int:
         """Let all workers load a script now, not at its first run; return their number."""
-        return self._inference.load("script", self._model_name(check.name("name", name)))
+        return self._inference.load("script", self._stored_name(name))
 
     def infer_script(
         self, name: str, fn_name: str, arrays: Tensor | Sequence[Tensor]
     ) -> list[Tensor]:
         """Run a function of a script on arrays that need not be in the database."""
-        stored_name = self._model_name(check.name("name", name))
-        return self._inference.inline("script", stored_name, arrays, check.name("fn_name", fn_name))
+        function = check.name("fn_name", fn_name)
+        return self._inference.inline("script", self._stored_name(name), arrays, function)
 
     def run_script(
         self,
@@ -142,9 +140,9 @@ class ScriptMethods(ModelMethods):
     ) -> None:
         self._inference.by_keys(
             "script",
-            self._model_name(check.name("name", name)),
-            [self._input_name(item) for item in check.names("inputs", inputs)],
-            [self._output_name(item) for item in check.names("outputs", outputs)],
+            self._stored_name(name),
+            self._inputs(inputs),
+            self._outputs(outputs),
             check.name("fn_name", fn_name),
             device,
             durable=check.flag("durable", durable),

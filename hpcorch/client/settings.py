@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hpcorch.client.config import ConfigOptions
 from hpcorch.client.credentials import Credentials, read_credentials
-from hpcorch.client.errors import RedisKeyError
+from hpcorch.client.errors import RedisAddressError
 from hpcorch.client.registry import find_credentials
 from hpcorch.errors import InputError
 
@@ -58,8 +58,8 @@ class Settings:
 def read_settings(options: ConfigOptions) -> Settings:
     """Return what `options` say about a database.
 
-    Raises RedisKeyError without an address, InputError for a value that is not allowed, and what
-    `read_credentials` raises.
+    Raises RedisAddressError without a usable address, InputError for a value that is not allowed,
+    and what `read_credentials` raises.
     """
     path = _optional(options, "HPCORCH_CREDENTIALS")
     return _settings(options, path)
@@ -73,27 +73,30 @@ def legacy_settings(cluster: bool, address: str | None) -> Settings:
     """
     options = ConfigOptions.create_from_environment("")
     named = _optional(options, "SSDB")
-    wanted = options.get_string_option("SSDB") if address is None else address
+    wanted = _optional(options, "SSDB") if address is None else address
+    if wanted is None:
+        raise _no_address("SSDB")
+    addresses = parse_addresses(wanted, "SSDB" if address is None else "address")
     options.override_string_option("SSDB", wanted)
     options.override_string_option("SR_DB_TYPE", "Clustered" if cluster else "Standalone")
     path = _optional(options, "HPCORCH_CREDENTIALS")
     if path is None or named is None or wanted not in (named, *named.split(",")):
-        path = _registered(parse_addresses(wanted, "address"), os.environ) or path
+        path = _registered(addresses, os.environ) or path
     return _settings(options, path)
 
 
 def parse_addresses(text: str, source: str) -> tuple[Address, ...]:
-    """Return the addresses in a comma-separated list; `source` names it in the InputError."""
+    """Return the addresses in a comma-separated list.
+
+    Raises RedisAddressError for anything else; `source` names it in the message.
+    """
     return tuple(_parse_address(item.strip(), source) for item in text.split(","))
 
 
 def _settings(options: ConfigOptions, credentials: str | None) -> Settings:
     variable = options.variable("SSDB")
     if not options.is_configured("SSDB"):
-        raise RedisKeyError(
-            f"{variable} is not set: it holds the address of the database",
-            hint="hpcorch sets it in the programs that it starts; elsewhere give host:port",
-        )
+        raise _no_address(variable)
     addresses = parse_addresses(options.get_string_option("SSDB"), variable)
     clustered = _clustered(options, len(addresses))
     if clustered and any(address.path for address in addresses):
@@ -112,6 +115,13 @@ def _settings(options: ConfigOptions, credentials: str | None) -> Settings:
     )
 
 
+def _no_address(variable: str) -> RedisAddressError:
+    return RedisAddressError(
+        f"{variable} is not set: it holds the address of the database",
+        hint="hpcorch sets it in the programs that it starts; elsewhere give host:port",
+    )
+
+
 def _parse_address(text: str, source: str) -> Address:
     if text.startswith("unix://"):
         path = text.removeprefix("unix://")
@@ -123,7 +133,7 @@ def _parse_address(text: str, source: str) -> Address:
         legal = port.isascii() and port.isdigit() and 0 < int(port) < 65536
         if legal and host and not set(host) & set("/ []@"):
             return Address(host=host, port=int(port))
-    raise InputError(
+    raise RedisAddressError(
         f"{source} holds {text!r}, which is no address",
         hint="allowed are host:port, tcp://host:port and unix://path, separated by commas",
     )

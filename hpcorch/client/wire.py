@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+import struct
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from redis.exceptions import (
     AskError,
@@ -24,6 +26,9 @@ from redis.exceptions import (
     TryAgainError,
 )
 
+from hpcorch.client.errors import RedisReplyError
+
+T = TypeVar("T")
 Buffer: TypeAlias = bytes | memoryview
 # One argument of a command: bytes, or several buffers that make one string together.
 Argument: TypeAlias = bytes | Sequence[Buffer]
@@ -40,25 +45,57 @@ _ERRORS: dict[str, Callable[[str], Exception]] = {
     "TRYAGAIN": TryAgainError,
 }
 
+# What a server says instead of a value; it has answered in full then.
+ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError)
+
+# Up to this size one copy costs less than one more buffer in a system call.
+_COPIED_BYTES = 8 * 1024
 # Well below the least IOV_MAX of POSIX systems that matter (1024), and as fast.
 _MOST_BUFFERS = 64
 # Large enough for a small array with its headers: it then takes one system call.
 _SCRATCH_BYTES = 128 * 1024
 _TLS_RECORD_BYTES = 16 * 1024
+# Bounds on what a reply may announce; a 64-bit number has 19 digits.
+_LONGEST_NUMBER = 20
+_DEEPEST = 16
+_MOST_AHEAD = 1024 * 1024
+# How long to look for bytes before sleeping, and how many looks to leave out after a vain one.
+_SOON_SECONDS = 5e-5
+_LEAST_LEFT_OUT = 8
+_MOST_LEFT_OUT = 1000
 
 
-def pack(arguments: Sequence[Argument]) -> list[Buffer]:
-    """Return the buffers that make up a command; those of large arguments are not copied."""
+def pack(commands: Iterable[Sequence[Argument]]) -> list[Buffer]:
+    """Return the buffers that make up `commands`; those of large arguments are not copied."""
     pieces: list[Buffer] = []
-    text = bytearray(b"*%d\r\n" % len(arguments))
-    for argument in arguments:
-        if isinstance(argument, bytes):
-            text += b"$%d\r\n%b\r\n" % (len(argument), argument)
-            continue
-        text += b"$%d\r\n" % sum(len(part) for part in argument)
-        pieces += [bytes(text), *argument]
-        text = bytearray(b"\r\n")
-    return [*pieces, bytes(text)]
+    text = bytearray()
+    for arguments in commands:
+        text += b"*%d\r\n" % len(arguments)
+        for argument in arguments:
+            parts = (argument,) if isinstance(argument, bytes) else argument
+            size = sum(map(len, parts))
+            text += b"$%d\r\n" % size
+            if size > _COPIED_BYTES:
+                pieces += [memoryview(text), *parts]
+                text = bytearray()
+            else:
+                for part in parts:
+                    text += part
+            text += b"\r\n"
+    return [*pieces, memoryview(text)]
+
+
+def set_timeout(sock: socket.socket, seconds: float) -> None:
+    """Give up sending and receiving after `seconds` without a single byte."""
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(seconds)
+        return
+    # Python's own time-out costs one more system call each time.
+    sock.settimeout(None)
+    whole = int(seconds)
+    limit = struct.pack("ll", whole, max(1, int((seconds - whole) * 1e6)))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def send(sock: socket.socket, pieces: Sequence[Buffer]) -> None:
@@ -67,12 +104,25 @@ def send(sock: socket.socket, pieces: Sequence[Buffer]) -> None:
     `memoryview`s must be of bytes. Raises OSError; TimeoutError when not one byte could be sent
     within the socket's timeout.
     """
-    if isinstance(sock, ssl.SSLSocket):
-        # A TLS socket has no sendmsg; small pieces share one record.
-        small = sum(len(piece) for piece in pieces) < _TLS_RECORD_BYTES
-        for piece in [b"".join(pieces)] if small else pieces:
-            sock.sendall(piece)
-        return
+    try:
+        if len(pieces) == 1:
+            sock.sendall(pieces[0])
+        elif isinstance(sock, ssl.SSLSocket):
+            _send_by_tls(sock, pieces)
+        else:
+            _send_many(sock, pieces)
+    except BlockingIOError as error:
+        raise TimeoutError("timed out: the server takes no more bytes") from error
+
+
+def _send_by_tls(sock: ssl.SSLSocket, pieces: Sequence[Buffer]) -> None:
+    # A TLS socket has no sendmsg; small pieces share one record.
+    small = sum(map(len, pieces)) < _TLS_RECORD_BYTES
+    for piece in [b"".join(pieces)] if small else pieces:
+        sock.sendall(piece)
+
+
+def _send_many(sock: socket.socket, pieces: Sequence[Buffer]) -> None:
     # An empty buffer would look like one that was not sent.
     waiting = [piece for piece in pieces if len(piece)]
     first = 0
@@ -88,7 +138,8 @@ def send(sock: socket.socket, pieces: Sequence[Buffer]) -> None:
 class ReplyReader:
     """Reads replies from a socket: headers through a small buffer, large values directly.
 
-    Every method raises ConnectionError when the server closes, OSError on other trouble.
+    Every method raises ConnectionError when the server closes, OSError on other trouble and
+    InvalidResponse for bytes that are no reply; the connection is out of step after these.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -97,6 +148,27 @@ class ReplyReader:
         self._view = memoryview(self._scratch)
         self._start = 0
         self._end = 0
+        # What is left of the current bulk string, and the replies still owed, counted from any
+        # point: an array owes as many as it has elements.
+        self._rest = 0
+        self._owed = 0
+        self._eager = not isinstance(sock, ssl.SSLSocket)
+        # How many looks are to be left out, and have been (see _received_soon).
+        self._leave_out = 0
+        self._left_out = 0
+
+    def one(self, read: Callable[[ReplyReader], T]) -> T:
+        """Return what `read` makes of the next reply.
+
+        When `read` raises a server's error or a RedisReplyError, what it left unread of this reply
+        is skipped, so that the next one can be read.
+        """
+        after = self._owed - 1
+        try:
+            return read(self)
+        except (*ERROR_REPLIES, RedisReplyError):
+            self._skip(after)
+            raise
 
     def line(self) -> bytes:
         """Return the next line without its CRLF."""
@@ -108,15 +180,40 @@ class ReplyReader:
                 return found
             self._receive_more()
 
+    def array_size(self) -> int | None:
+        """Read the header of an array; return its number of elements, None for a null reply.
+
+        Raises the redis-py exception that stands for an error reply.
+        """
+        return self._size(b"*")
+
+    def bulk_size(self) -> int | None:
+        """Read the header of a bulk string; return its length in bytes, None for a null reply.
+
+        Raises the redis-py exception that stands for an error reply.
+        """
+        return self._size(b"$")
+
     def exactly(self, size: int) -> bytes:
-        """Return the next `size` bytes; for headers, not for large values."""
-        found = bytearray(size)
-        self.into(memoryview(found))
+        """Return the next `size` bytes of a bulk string; for headers, not for large values."""
+        end = self._start + size
+        if end <= self._end:
+            there = bytes(self._view[self._start : end])
+            self._start = end
+            self._rest -= size
+            return there
+        found = bytearray()
+        while len(found) < size:
+            # Memory is taken as the bytes arrive, whatever the server has announced.
+            part = bytearray(min(size - len(found), _MOST_AHEAD))
+            self.into(memoryview(part))
+            found += part
         return bytes(found)
 
     def into(self, target: memoryview) -> None:
-        """Fill `target` (of bytes) with what comes next."""
+        """Fill `target` (of bytes) with what comes next in a bulk string."""
         size = len(target)
+        self._rest -= size
         done = min(size, self._end - self._start)
         target[:done] = self._view[self._start : self._start + done]
         self._start += done
@@ -131,29 +228,21 @@ class ReplyReader:
                 part = self._received(target[done:])
             done += part
 
-    def bulk_size(self) -> int | None:
-        """Read the header of a bulk string; return its length in bytes, None for a null reply.
-
-        Raises the redis-py exception that stands for an error reply.
-        """
-        header = self.line()
-        if header == b"$-1":
-            return None
-        if header.startswith(b"$") and header[1:].isdigit():
-            return int(header[1:])
-        raise self.error(header)
-
     def end_of_bulk(self) -> None:
         """Read the line end that follows a bulk string."""
-        if self.exactly(2) != b"\r\n":
+        while self._end - self._start < 2:
+            self._receive_more()
+        if self._scratch[self._start : self._start + 2] != b"\r\n":
             raise InvalidResponse("a value is longer than the server announced")
+        self._start += 2
+        self._rest = 0
 
     def value(self) -> Any:
         """Return a whole reply: bytes, int, None or a list of those; for small replies.
 
         Raises as `bulk_size` does for an error reply; errors inside a list are left in it.
         """
-        found = self._element()
+        found = self._element(_DEEPEST)
         if isinstance(found, Exception):
             raise found
         return found
@@ -163,23 +252,66 @@ class ReplyReader:
         text = header.decode("utf-8", "replace")
         return error_of(text[1:]) if text.startswith("-") else InvalidResponse(text[:80])
 
-    def _element(self) -> Any:
+    def _size(self, kind: bytes) -> int | None:
+        header = self._header()
+        if header[:1] != kind:
+            raise self.error(header)
+        return None if header[1:] == b"-1" else self._number(header, kind)
+
+    def _header(self) -> bytes:
         header = self.line()
+        self._owed -= 1
+        return header
+
+    def _number(self, header: bytes, kind: bytes) -> int:
+        """Return the length in `header`, and expect that much to follow."""
+        # isdigit refuses signs and blanks, which int() would allow.
+        if not header[1:].isdigit() or len(header) > _LONGEST_NUMBER:
+            raise self.error(header)
+        number = int(header[1:])
+        if kind == b"$":
+            # The line end belongs to the string.
+            self._rest = number + 2
+        else:
+            self._owed += number
+        return number
+
+    def _element(self, depth: int) -> Any:
+        header = self._header()
         kind, rest = header[:1], header[1:]
         if kind == b"+":
             return rest
-        if kind not in (b":", b"$", b"*") or not rest.removeprefix(b"-").isdigit():
-            return self.error(header)
-        number = int(rest)
-        if kind == b":":
-            return number
-        if number < 0:
+        if kind == b":" and len(header) <= _LONGEST_NUMBER and rest.removeprefix(b"-").isdigit():
+            return int(rest)
+        if kind not in (b"$", b"*"):
+            unknown = self.error(header)
+            if isinstance(unknown, InvalidResponse):
+                raise unknown
+            return unknown
+        if rest == b"-1":
             return None
+        number = self._number(header, kind)
         if kind == b"*":
-            return [self._element() for _ in range(number)]
+            if depth == 0:
+                raise InvalidResponse("a reply is nested more deeply than any that a server sends")
+            return [self._element(depth - 1) for _ in range(number)]
         found = self.exactly(number)
         self.end_of_bulk()
         return found
+
+    def _skip(self, owed: int) -> None:
+        """Read on, without keeping anything, until only `owed` replies are owed."""
+        while self._rest or self._owed > owed:
+            if not self._rest:
+                header = self._header()
+                if header[:1] in (b"$", b"*") and header[1:] != b"-1":
+                    self._number(header, header[:1])
+                continue
+            if self._start == self._end:
+                self._receive_more()
+            part = min(self._rest, self._end - self._start)
+            self._start += part
+            self._rest -= part
 
     def _receive_more(self) -> None:
         if self._start == self._end:
@@ -193,15 +325,48 @@ class ReplyReader:
         self._end += self._received(self._view[self._end :])
 
     def _received(self, target: memoryview) -> int:
-        size = self._sock.recv_into(target)
+        try:
+            size = self._received_soon(target) if self._eager else 0
+            size = size or self._sock.recv_into(target)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out: the server sends nothing") from error
         if size == 0:
             raise ConnectionError("the server closed the connection")
         return size
+
+    def _received_soon(self, target: memoryview) -> int:
+        """Look for bytes for a short while, since to sleep and wake takes longer; 0 without any.
+
+        A server that is far, busy or on our own CPU makes that vain. The next looks are then left
+        out, twice as many after each vain one.
+        """
+        if self._left_out < self._leave_out:
+            self._left_out += 1
+            return 0
+        end = 0.0
+        while True:
+            try:
+                size = self._sock.recv_into(target, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                now = time.perf_counter()
+                end = end or now + _SOON_SECONDS
+                if now < end:
+                    continue
+                self._left_out = 0
+                self._leave_out = min(2 * self._leave_out + _LEAST_LEFT_OUT, _MOST_LEFT_OUT)
+                return 0
+            if end:
+                self._leave_out = 0
+            return size
 
 
 def error_of(text: str) -> Exception:
     """Return the redis-py exception for an error reply (`text` without the leading `-`)."""
     word, _, rest = text.partition(" ")
-    if word in _ERRORS:
+    if word not in _ERRORS:
+        return ResponseError(text)
+    try:
         return _ERRORS[word](rest)
-    return ResponseError(text)
+    except ValueError:
+        # A redirection without a slot and an address.
+        return InvalidResponse(text[:80])

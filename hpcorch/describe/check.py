@@ -11,6 +11,7 @@ from hpcorch.errors import InputError, InputTypeError
 # Names become directory, job and variable names, so they are kept to what all of those can hold.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,5}):([0-5]?\d):([0-5]?\d)")
+_FEATURE = re.compile(r"[A-Za-z0-9_.:*=&|()\[\]-]+")
 _MEMORY = re.compile(r"\d+([kmgKMG][bB]?)?")
 
 
@@ -92,6 +93,15 @@ def integer(field: str, value: object, minimum: int, maximum: int) -> int:
     return value
 
 
+def seconds(field: str, value: object) -> float:
+    """Return `value` if it is a finite number of seconds above 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _refuse_type(field, value, "a number of seconds")
+    if not 0 < value < float("inf"):
+        raise _refuse(field, value, "a number of seconds above 0")
+    return float(value)
+
+
 def flag(field: str, value: object) -> bool:
     """Return `value` if it is True or False."""
     if not isinstance(value, bool):
@@ -116,6 +126,14 @@ def texts(field: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
         raise _refuse_type(field, value, "text or a list of texts")
     return tuple(text(f"{field}[{index}]", item) for index, item in enumerate(value))
+
+
+def parameters(field: str, value: object) -> dict[str, str | int | float]:
+    """Return a mapping of parameter names to values, which stay as they are."""
+    if not isinstance(value, Mapping):
+        raise _refuse_type(field, value, "a mapping of parameter names to values")
+    environment(field, value)
+    return dict(value)
 
 
 def environment(field: str, value: object) -> dict[str, str]:
@@ -148,3 +166,48 @@ def memory(field: str, value: object) -> str:
     if not _MEMORY.fullmatch(value):
         raise _refuse(field, value, "a number with an optional unit k, kb, m, mb, g or gb")
     return value.lower()
+
+
+def clock(hours: object, minutes: object, seconds: object) -> str:
+    """Return a time span as HH:MM:SS, however many hours it has; at least one second."""
+    parts = (("hours", hours), ("minutes", minutes), ("seconds", seconds))
+    whole = [integer(field, value, 0, 10_000_000) for field, value in parts]
+    total = (whole[0] * 60 + whole[1]) * 60 + whole[2]
+    if total == 0:
+        raise _refuse("seconds", seconds, "above 0 when hours and minutes are 0")
+    return walltime("hours", f"{total // 3600:02}:{total // 60 % 60:02}:{total % 60:02}")
+
+
+def megabytes(field: str, value: object) -> int:
+    """Return a size in megabytes."""
+    return integer(field, value, 1, 1_000_000_000)
+
+
+def integers(field: str, value: object, minimum: int, maximum: int) -> tuple[int, ...]:
+    """Return a list or tuple of whole numbers as a tuple; a single number is one element."""
+    if isinstance(value, int):
+        return (integer(field, value, minimum, maximum),)
+    if not isinstance(value, (list, tuple, range)) or not value:
+        raise _refuse_type(field, value, "a whole number or a list of them")
+    return tuple(
+        integer(f"{field}[{index}]", item, minimum, maximum) for index, item in enumerate(value)
+    )
+
+
+def hosts(field: str, value: object) -> tuple[str, ...]:
+    """Return host names as a tuple; one text may hold several with commas between them."""
+    items = value.split(",") if isinstance(value, str) else texts(field, value)
+    if not items:
+        raise _refuse(field, value, "at least one host")
+    return tuple(name(field, item.strip()) for item in items)
+
+
+def features(field: str, value: object) -> str:
+    """Return an expression of node features; a list asks for all of its items."""
+    items = texts(field, value)
+    for item in items:
+        if not _FEATURE.fullmatch(item):
+            raise _refuse(field, item, "a feature, or several with &, |, ( and ) between them")
+    if not items:
+        raise _refuse(field, value, "at least one feature")
+    return "&".join(items)

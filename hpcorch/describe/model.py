@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from hpcorch.describe import check, cpus
+from hpcorch.describe.files import AttachedFiles, attached
 from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.describe.workers import Attachments, WorkerRequest, Workers, worker_request
 from hpcorch.errors import InputError, InputTypeError
@@ -41,11 +44,24 @@ class Colocation:
     workers: WorkerRequest | None = None
 
 
+class HasMembers(Protocol):
+    """What writes keys under names: a model under its own, an ensemble under its members'."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def member_names(self) -> list[str]:
+        """The names under which its programs write keys."""
+
+
 class Model(Attachments):
     """Description of a program to run: `name`, how to run it, and where (default exp_path/name).
 
     `params` are values for the program's input files; `batch_settings` is what to ask a batch
-    system for beyond what `run_settings` needs. Raises InputError or InputTypeError.
+    system for beyond what `run_settings` needs; `enable_key_prefixing` lets the program's keys
+    begin with its name. Raises InputError or InputTypeError.
     """
 
     def __init__(
@@ -55,6 +71,7 @@ class Model(Attachments):
         params: Mapping[str, str | int | float] | None = None,
         path: str | None = None,
         batch_settings: BatchSettings | None = None,
+        enable_key_prefixing: bool = False,
     ) -> None:
         super().__init__()
         self.name = check.name("name", name)
@@ -64,15 +81,89 @@ class Model(Attachments):
                 "it must come from create_run_settings"
             )
         self.run_settings = run_settings
-        self.params = check.environment("params", params or {})
+        self.params = check.parameters("params", params or {})
         self.path = None if path is None else check.path("path", path)
         self.batch = batch_settings or BatchSettings()
         self.colocation: Colocation | None = None
+        self.files = AttachedFiles()
+        self._key_prefixing = check.flag("enable_key_prefixing", enable_key_prefixing)
+        self._incoming: list[HasMembers] = []
+
+    def enable_key_prefixing(self) -> None:
+        """Let the program's keys begin with its name, so that they meet nobody else's."""
+        self._key_prefixing = True
+
+    def disable_key_prefixing(self) -> None:
+        """Let the program's keys be as it says."""
+        self._key_prefixing = False
+
+    def query_key_prefixing(self) -> bool:
+        """Whether the program's keys begin with its name."""
+        return self._key_prefixing
+
+    @property
+    def member_names(self) -> list[str]:
+        """The names under which it writes keys: its own."""
+        return [self.name]
+
+    def register_incoming_entity(self, incoming_entity: HasMembers) -> None:
+        """Let the program read what a model, or each member of an ensemble, writes.
+
+        The names are given to the program in the order of these calls: the first one is where it
+        reads unless it chooses by set_data_source. Raises InputError for one registered already.
+        """
+        if not isinstance(getattr(incoming_entity, "member_names", None), list):
+            raise InputTypeError(
+                f"incoming_entity of {self.name} is {incoming_entity!r}: "
+                "a model or an ensemble is expected"
+            )
+        if any(known.name == incoming_entity.name for known in self._incoming):
+            raise InputError(
+                f"incoming_entity of {self.name} is {incoming_entity.name!r}: "
+                "it is registered already"
+            )
+        self._incoming.append(incoming_entity)
+
+    @property
+    def incoming_names(self) -> list[str]:
+        """The names whose keys the program reads."""
+        return [name for entity in self._incoming for name in entity.member_names]
 
     @property
     def colocated(self) -> bool:
         """Whether the model brings its own database."""
         return self.colocation is not None
+
+    def attach_generator_files(
+        self,
+        to_copy: str | Sequence[str] | None = None,
+        to_symlink: str | Sequence[str] | None = None,
+        to_configure: str | Sequence[str] | None = None,
+    ) -> None:
+        """Say which files generate, or else start, puts into the run directory.
+
+        They are copied, linked to, or copied with each marker such as `;name;` replaced by the
+        value of that parameter, or by the text inside it where there is no such parameter. Of a
+        directory the contents are taken. A second call replaces what the first has said.
+        Raises InputError or InputTypeError; whether the files exist is seen by generate and start.
+        """
+        self.files = attached(to_copy, to_symlink, to_configure)
+
+    def params_to_args(self, names: Sequence[str] | None = None) -> None:
+        """Add parameters to the program's arguments: `-n value`, or `--name=value` if longer.
+
+        `names` are those to add, None adds all. Raises InputError for a name that is none.
+        """
+        args: list[str] = []
+        for name in self.params if names is None else check.texts("names", names):
+            if name not in self.params:
+                known = ", ".join(self.params)
+                raise InputError(f"names holds {name!r}: the parameters of {self.name} are {known}")
+            value = str(self.params[name])
+            args += [f"-{name}", value] if len(name) == 1 else [f"--{name}={value}"]
+        # Other models may have been given the same settings.
+        self.run_settings = deepcopy(self.run_settings)
+        self.run_settings.add_exe_args(args)
 
     def colocate_db_tcp(
         self,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from hpcorch.describe import check
 from hpcorch.describe.settings import BatchSettings
 from hpcorch.describe.workers import Attachments, Workers, worker_request
-from hpcorch.errors import InputTypeError, NotActive
+from hpcorch.errors import InputError, InputTypeError, NotActive
 from hpcorch.slots import SLOT_COUNT
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ SECURITY_TIERS = ("password", "tls", "smartredis", "open")
 DEFAULT_IDENTIFIER = "orchestrator"
 # A server's cluster bus port is its port + 10000 on the servers that cannot choose it.
 HIGHEST_CLUSTER_PORT = 65535 - 10000
+# A server that has a save point saves when it ends; this one never comes before that.
+_ONLY_AT_THE_END = 365 * 86400
 
 
 class Running(Protocol):
@@ -41,6 +43,17 @@ class Running(Protocol):
         """A connected client."""
 
 
+class Home(Protocol):
+    """The run directory of a database, which outlives its runs."""
+
+    @property
+    def checkpoint_path(self) -> str:
+        """Where its checkpoints are."""
+
+    def remove_stale_files(self) -> None:
+        """Remove what its last run has left."""
+
+
 class Orchestrator(Attachments):
     """Description of a database: one server, or a cluster of `db_nodes` shards.
 
@@ -48,8 +61,13 @@ class Orchestrator(Attachments):
     the network interface(s) to listen on, None lets the site or hpcorch choose; `security` is
     password (default), tls, smartredis (for programs that cannot authenticate) or open;
     `threads` are the server's I/O threads; `maxmemory` is text such as "3gb";
-    `module_paths` are server modules to load. On a batch system `layout` says whether the shards
+    `module_paths` are server modules to load; `ai_commands` says whether hpcorch's own is loaded,
+    which answers SmartRedis' AI.* commands (None: with security="smartredis" it is). On a batch
+    system `layout` says whether the shards
     are a job array or one job of `db_nodes` nodes, and `batch_settings` what to ask for.
+    `checkpoint=True` saves the data when the database ends, also before its walltime does (default:
+    nothing is saved); `restore` is the run directory of a database that has done so, of as many
+    shards, whose data this one starts with.
     `workers` is the number of model workers beside each shard, or Workers; attached models need
     at least one, which they get.
     Raises InputError or InputTypeError that names the field.
@@ -66,8 +84,11 @@ class Orchestrator(Attachments):
         threads: int = 1,
         maxmemory: str | None = None,
         module_paths: Sequence[str] = (),
+        ai_commands: bool | None = None,
         layout: str = "array",
         batch_settings: BatchSettings | None = None,
+        checkpoint: bool = False,
+        restore: str | None = None,
         workers: Workers | int | None = None,
     ) -> None:
         super().__init__()
@@ -82,11 +103,17 @@ class Orchestrator(Attachments):
         self.module_paths = tuple(
             check.path("module_paths", item) for item in check.texts("module_paths", module_paths)
         )
+        self.ai_commands = None if ai_commands is None else check.flag("ai_commands", ai_commands)
         self.layout = check.choice("layout", layout, LAYOUTS)
         self.batch = batch_settings or BatchSettings()
+        self.checkpoint_seconds = _ONLY_AT_THE_END if check.flag("checkpoint", checkpoint) else None
+        self.restore = None if restore is None else check.path("restore", restore)
         self.workers = worker_request(workers)
         self.settings: dict[str, str] = {}
+        self.cpus: int | None = None
+        self.run_args: dict[str, str | None] = {}
         self._running: Running | None = None
+        self._home: Home | None = None
 
     @property
     def name(self) -> str:
@@ -126,6 +153,39 @@ class Orchestrator(Attachments):
             self._running.config_set(key, value)
         self.settings[key] = value
 
+    def enable_checkpoints(self, freq: int) -> None:
+        """Save the data every `freq` seconds in which it changed, and when the database ends.
+
+        At once when it runs; raises InputError, InputTypeError or a server's refusal.
+        """
+        freq = check.integer("freq", freq, 1, _ONLY_AT_THE_END)
+        if self._running is not None:
+            self._running.config_set("save", f"{freq} 1")
+        self.checkpoint_seconds = freq
+
+    @property
+    def checkpoint_file(self) -> str:
+        """Where the checkpoints are, for `restore`; raises NotActive outside an experiment."""
+        return self._homed().checkpoint_path
+
+    def remove_stale_files(self) -> None:
+        """Remove what the last run has left, but not what it has saved.
+
+        Raises InputError while it runs.
+        """
+        if self._running is not None:
+            raise InputError(f"database {self.name} was started", "stop it first")
+        self._homed().remove_stale_files()
+
+    def settle(self, home: Home) -> None:
+        """Tell this description its run directory."""
+        self._home = home
+
+    def _homed(self) -> Home:
+        if self._home is None:
+            raise NotActive(f"database {self.name} is in no experiment", "use create_database")
+        return self._home
+
     def attach(self, running: Running | None) -> None:
         """Connect this description to the database that runs for it (None: no longer)."""
         self._running = running
@@ -163,6 +223,15 @@ class Orchestrator(Attachments):
     def set_batch_arg(self, arg: str, value: str | None = None) -> None:
         """Set a further option of the batch system."""
         self.batch.set(arg, value)
+
+    def set_cpus(self, num: int) -> None:
+        """Ask for this many CPUs for each shard; for batch systems."""
+        self.cpus = check.integer("num", num, 1, 1_000_000)
+
+    def set_run_arg(self, arg: str, value: str | None = None) -> None:
+        """Set an option of the srun that starts the shards of a gang or inside an allocation."""
+        key = check.name("arg", check.text("arg", arg).lstrip("-"))
+        self.run_args[key] = None if value is None else check.line("value", value)
 
     @property
     def hosts(self) -> list[str]:

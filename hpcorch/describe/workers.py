@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,11 @@ class Attachment:
     data: bytes | None = field(default=None, repr=False)
     path: str = ""
 
+    @cached_property
+    def digest(self) -> str:
+        """A text that differs from that of other bytes."""
+        return hashlib.sha256(self.data or b"").hexdigest()
+
 
 class Attachments:
     """Models and scripts that are loaded before a program starts, or before a database answers."""
@@ -123,7 +130,7 @@ class Attachments:
         model_checks.batches(options["batch_size"], options["min_batch_size"])
         data = None if model is None else model_checks.data("model", model)
         path = _file("model", data, "model_path", model_path)
-        self._attach(Attachment("model", name, options, framework, data, path))
+        self.add_attachment(Attachment("model", name, options, framework, data, path))
 
     def add_script(
         self,
@@ -141,7 +148,7 @@ class Attachments:
             "language": "TORCHSCRIPT",
             "device": _device(device, devices_per_node, first_device),
         }
-        self._attach(Attachment("script", name, options, "TORCH", data, path))
+        self.add_attachment(Attachment("script", name, options, "TORCH", data, path))
 
     def add_function(
         self,
@@ -158,9 +165,10 @@ class Attachments:
             "device": _device(device, devices_per_node, first_device),
         }
         framework = "TORCH" if language == "TORCHSCRIPT" else ""
-        self._attach(Attachment("script", name, options, framework, source.encode()))
+        self.add_attachment(Attachment("script", name, options, framework, source.encode()))
 
-    def _attach(self, item: Attachment) -> None:
+    def add_attachment(self, item: Attachment) -> None:
+        """Attach what was checked already; raises InputError when the name is taken."""
         model_checks.name("name", item.name)
         if any((item.kind, item.name) == (other.kind, other.name) for other in self.attachments):
             raise InputError(

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Sequence
 
-from hpcorch.client.codecs import NpyCodec, Tensor
+from hpcorch.client.codecs import Codec, Tensor
+from hpcorch.client.connection import Request as Command
 from hpcorch.client.errors import RedisReplyError
 from hpcorch.client.frames import KINDS, sendable
 from hpcorch.client.messages import Request, bad_answer, good_answer
 from hpcorch.client.routing import Router
-from hpcorch.client.wire import ReplyReader
+from hpcorch.client.session import layout_at
+from hpcorch.client.text import to_bytes
 from hpcorch.errors import HpcorchError
 from hpcorch.inference.faults import Fault
 from hpcorch.inference.shelf import Shelf
@@ -28,7 +30,7 @@ class Service:
     def __init__(self, router: Router, shelf: Shelf) -> None:
         self._router = router
         self._shelf = shelf
-        self._codec = NpyCodec()
+        self._known_codec: Codec | None = None
         self._heads: dict[tuple[object, ...], bytes] = {}
         self._ends: dict[int, float] = {}
         self._numbers = itertools.count()
@@ -62,7 +64,7 @@ class Service:
         if kind != request.work:
             return []
         if request.inputs:
-            arrays = [self._fetch(name) for name in request.inputs]
+            arrays = self._fetch(request.inputs)
         found = shelved.run(request.function, arrays, request.seconds)
         outputs = [_plain(output, index) for index, output in enumerate(found)]
         if not request.outputs:
@@ -73,30 +75,36 @@ class Service:
                 f"{request.name} has {len(outputs)} output(s), and {len(request.outputs)} names "
                 "were given for them",
             )
-        for name, output in zip(request.outputs, outputs, strict=True):
-            self._store(name, output)
+        self._store(request.outputs, outputs)
         return []
 
-    def _fetch(self, name: str) -> Tensor:
-        command = self._codec.fetch_command(name.encode())
+    def _fetch(self, names: Sequence[str]) -> list[Tensor]:
+        keys = [to_bytes(name) for name in names]
+        codec = self._codec(keys[0])
+        commands = [Command(key, codec.fetch_command(key), codec.read_tensor) for key in keys]
         try:
-            found = self._router.run(
-                name.encode(), lambda link: link.bulk(command, self._codec.read_tensor)
-            )
+            found: list[Tensor | None] = self._router.run_many(commands)
         except RedisReplyError as error:
-            raise Fault("input", f"the input {name!r} cannot be had: {error}") from error
-        if found is None:
-            raise Fault("missing", f"there is no tensor {name!r} in the database, an input")
-        if found.dtype.kind not in KINDS:
-            raise Fault("input", f"the input {name!r} has the dtype {found.dtype}")
-        return found if found.flags.c_contiguous else found.copy(order="C")
+            raise Fault("input", f"an input cannot be had: {error}") from error
+        return [_usable(name, tensor) for name, tensor in zip(names, found, strict=True)]
 
-    def _store(self, name: str, output: Tensor) -> None:
-        command = self._codec.store_command(name.encode(), output)
+    def _store(self, names: Sequence[str], outputs: Sequence[Tensor]) -> None:
+        keys = [to_bytes(name) for name in names]
+        codec = self._codec(keys[0])
+        commands = [
+            Command(key, codec.store_command(key, output))
+            for key, output in zip(keys, outputs, strict=True)
+        ]
         try:
-            self._router.run(name.encode(), lambda link: link.bulk(command, ReplyReader.value))
+            self._router.run_many(commands)
         except RedisReplyError as error:
-            raise Fault("failed", f"the output {name!r} cannot be stored: {error}") from error
+            raise Fault("failed", f"an output cannot be stored: {error}") from error
+
+    def _codec(self, key: bytes) -> Codec:
+        """Return how tensors lie in this kind of server; the one that owns `key` is asked once."""
+        if self._known_codec is None:
+            self._known_codec = layout_at(self._router, key).codec
+        return self._known_codec
 
     def _head(self, outputs: Sequence[Tensor]) -> bytes:
         key = tuple((output.dtype, output.shape) for output in outputs)
@@ -154,6 +162,14 @@ class Share:
         if self._size:
             self._admission.release(self._size)
             self._size = 0
+
+
+def _usable(name: str, tensor: Tensor | None) -> Tensor:
+    if tensor is None:
+        raise Fault("missing", f"there is no tensor {name!r} in the database, an input")
+    if tensor.dtype.kind not in KINDS:
+        raise Fault("input", f"the input {name!r} has the dtype {tensor.dtype}")
+    return tensor if tensor.flags.c_contiguous else tensor.copy(order="C")
 
 
 def _plain(output: Tensor, index: int) -> Tensor:

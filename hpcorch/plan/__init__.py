@@ -1,14 +1,18 @@
 """From descriptions to jobs: pure functions, the same input gives the same job."""
 
+from hpcorch.plan.chunks import chunked
 from hpcorch.plan.database import plan_database
+from hpcorch.plan.ensemble import plan_ensemble
 from hpcorch.plan.jobs import (
     CONTEXT_VERSION,
+    Chunk,
     ColocationPlan,
     DatabaseJob,
     DatabaseUse,
     Job,
     Machine,
     ModelJob,
+    Plan,
     RunFile,
     ServerFacts,
     ServerPlan,
@@ -21,19 +25,23 @@ from hpcorch.plan.model import plan_model
 
 __all__ = [
     "CONTEXT_VERSION",
+    "Chunk",
     "ColocationPlan",
     "DatabaseJob",
     "DatabaseUse",
     "Job",
     "Machine",
     "ModelJob",
+    "Plan",
     "RunFile",
     "ServerFacts",
     "ServerPlan",
     "Target",
     "WorkerPlan",
     "check_limits",
+    "chunked",
     "plan_database",
+    "plan_ensemble",
     "plan_model",
     "suffix",
 ]

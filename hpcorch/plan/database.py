@@ -16,11 +16,19 @@ _TLS_OFFSET = 5000
 # A walltime shorter than this leaves no room for a warning: Slurm may send it a minute early.
 _SHORTEST_WARNED_WALLTIME = 300
 _WARN_SECONDS = 60
+# Saving takes as long as the file system lets it: a tenth of the walltime, but no more than this.
+_LONGEST_SAVING = 600
+_OWN_RUN_ARGS = frozenset({"nodes", "ntasks", "ntasks-per-node", "kill-on-bad-exit", "jobid"})
 
 
-def plan_database(database: Orchestrator, machine: Machine, target: Target) -> DatabaseJob:
-    """Plan a standard database; raises InputError or SecurityError."""
-    refuse_unless_batch(database.name, database.batch, target.scheduler)
+def plan_database(
+    database: Orchestrator, machine: Machine, target: Target, restore: str = ""
+) -> DatabaseJob:
+    """Plan a standard database; raises InputError or SecurityError.
+
+    `restore` is the directory of the checkpoints that it starts from.
+    """
+    refuse_unless_batch(database.name, database.batch, target.scheduler, cpus=database.cpus)
     shards = database.db_nodes
     remote = target.scheduler.is_remote
     default = ("auto",) if remote else ("lo",)
@@ -55,21 +63,28 @@ def plan_database(database: Orchestrator, machine: Machine, target: Target) -> D
             security=database.security,
             bus_tls=bus_tls,
             modules=database.module_paths,
+            ai_commands=database.ai_commands,
             settings=_settings(database),
             threads=database.threads,
         ),
         warnings=warnings,
         gang_starter=target.site.pbs_starter,
+        preamble="\n".join(database.batch.preamble),
+        restore=restore,
+        run_args=_run_args(database, target.scheduler, gang=gang),
+        walltime_seconds=walltime_seconds(database.batch.walltime),
         workers=worker_plan(database.workers, database.attachments, target, own=True),
         files=model_files(database.attachments),
     )
 
 
-def refuse_unless_batch(name: str, batch: BatchSettings, scheduler: Scheduler) -> None:
+def refuse_unless_batch(
+    name: str, batch: BatchSettings, scheduler: Scheduler, cpus: int | None = None
+) -> None:
     """Refuse what only a batch system can honour."""
     if scheduler.is_batch:
         return
-    for field, value in batch.wanted().items():
+    for field, value in {**batch.wanted(), **({"cpus": cpus} if cpus else {})}.items():
         raise InputError(
             f"{field} of {name} is {value!r}: the launcher {scheduler.name} has no batch system "
             "to ask for it"
@@ -78,20 +93,51 @@ def refuse_unless_batch(name: str, batch: BatchSettings, scheduler: Scheduler) -
 
 def _resources(database: Orchestrator, target: Target, *, gang: bool) -> Resources:
     batch = database.batch
-    warned = walltime_seconds(batch.walltime) >= _SHORTEST_WARNED_WALLTIME
     return Resources(
         name=database.name,
         token=target.token,
         elements=1 if gang else database.db_nodes,
         nodes=database.db_nodes if gang else 1,
+        cpus_per_task=database.cpus,
         walltime=batch.walltime,
         queue=batch.queue,
         account=batch.account,
         hosts=batch.hosts,
+        # A shard has its node to itself whatever the settings say.
         exclusive=target.scheduler.is_remote,
-        warn_seconds=_WARN_SECONDS if warned else 0,
+        memory=batch.memory_per_node,
+        excluded_hosts=batch.excluded_hosts,
+        features=batch.node_features,
+        warn_seconds=_warn_seconds(database),
         extra=tuple(batch.args.items()),
     )
+
+
+def _run_args(database: Orchestrator, scheduler: Scheduler, *, gang: bool) -> tuple[str, ...]:
+    """Return the options of srun; raises InputError where no srun starts the shards."""
+    for key in database.run_args:
+        if not (gang and scheduler.name.startswith("slurm")):
+            raise InputError(
+                f"run_args of {database.name} holds {key!r}: no srun starts these shards",
+                'use set_batch_arg, or layout="gang" on Slurm',
+            )
+        if key in _OWN_RUN_ARGS:
+            raise InputError(f"run_args of {database.name} holds {key!r}: hpcorch sets it itself")
+    # Slurm's steps do not inherit it from their job.
+    cpus = {} if database.cpus is None else {"cpus-per-task": str(database.cpus)}
+    given = {**cpus, **database.run_args}
+    return tuple(
+        f"--{key}" if value is None else f"--{key}={value}" for key, value in given.items()
+    )
+
+
+def _warn_seconds(database: Orchestrator) -> int:
+    walltime = walltime_seconds(database.batch.walltime)
+    if walltime < _SHORTEST_WARNED_WALLTIME:
+        return 0
+    if database.checkpoint_seconds is None:
+        return _WARN_SECONDS
+    return max(_WARN_SECONDS, min(walltime // 10, _LONGEST_SAVING))
 
 
 def _last_port(database: Orchestrator, port_step: int, *, bus_tls: bool) -> int:
@@ -109,7 +155,9 @@ def _last_port(database: Orchestrator, port_step: int, *, bus_tls: bool) -> int:
 
 def _settings(database: Orchestrator) -> dict[str, str]:
     limit = {"maxmemory": database.maxmemory} if database.maxmemory else {}
-    return {**limit, **database.settings}
+    freq = database.checkpoint_seconds
+    saving = {} if freq is None else {"save": f"{freq} 1"}
+    return {**limit, **database.settings, **saving}
 
 
 def walltime_seconds(walltime: str) -> int:

@@ -39,23 +39,33 @@ class ServerFacts(Protocol):
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts that were looked up before planning: where things are, what the server can do."""
+    """Facts that were looked up before planning: where things are, what the server can do.
+
+    `module` is hpcorch's own server module, empty when it was not compiled.
+    """
 
     server: ServerFacts
     server_environment: Mapping[str, str]
     server_conf: str = ""
     cli: str = ""
     openssl: bool = True
+    module: str = ""
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a job goes: its batch system, site and run directory; `token` makes it unique."""
+    """Where a job goes: its batch system, site and run directory; `token` makes it unique.
+
+    `mpi` is the library that mpirun and mpiexec belong to, empty where that is not known.
+    `umask` is the user's own file mode mask, in octal: not every batch system carries it along.
+    """
 
     scheduler: Scheduler
     site: Site
     run_dir: str
     token: str
+    mpi: str = ""
+    umask: str = "0022"
 
 
 @dataclass(frozen=True)
@@ -100,11 +110,26 @@ class RunFile:
 
 
 @dataclass(frozen=True)
+class Chunk:
+    """Which of a run's tasks one job holds, where an array may not hold all of them.
+
+    The job is number `part` of `parts`; its first task is the run's task `offset`, and it has
+    `size` tasks.
+    """
+
+    size: int
+    offset: int = 0
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True)
 class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
     A gang is one job of that many nodes, otherwise the tasks are a job array. `gang_starter` is
-    the program by which PBS reaches a gang's other nodes.
+    the program by which PBS reaches a gang's other nodes. `restore` is the directory of the
+    checkpoints to start from, or empty. `run_args` are options of the srun that starts a gang.
     """
 
     name: str
@@ -128,9 +153,14 @@ class DatabaseJob:
     server: ServerPlan
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
+    preamble: str = ""
+    restore: str = ""
+    run_args: tuple[str, ...] = ()
+    walltime_seconds: int = 0
     workers: WorkerPlan | None = None
     files: tuple[RunFile, ...] = ()
     kind: str = "database"
+    chunk: Chunk = Chunk(1)
 
 
 @dataclass(frozen=True)
@@ -156,8 +186,26 @@ class ColocationPlan:
 
 
 @dataclass(frozen=True)
+class ContainerPlan:
+    """How variables and directories reach the inside: the runtime's `prefix`, what it `mounts`."""
+
+    prefix: str
+    mounts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ModelJob:
-    """A user's program: `program` is its whole argv, `program_env` its NAME=value words."""
+    """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
+
+    `preamble` is bash that the script runs first; `forward_environment` makes Open MPI carry the
+    variables to other nodes. `run_args` are options of the srun that starts a gang.
+    `umask` is the mask of its files. `owns_nodes`: it asked for whole nodes and for no number of
+    CPUs, so that it may use them all.
+
+    In an ensemble (`kind`) every task has its own, and its own directory, in a table of
+    `table_rows` rows a file. `max_running` is how many tasks may run at once, 0 for no limit; only
+    launchers whose system has no such limit look at it.
+    """
 
     name: str
     run_dir: str
@@ -174,12 +222,38 @@ class ModelJob:
     server: ServerPlan | None = None
     warnings: tuple[str, ...] = ()
     gang: bool = False
+    preamble: str = ""
+    forward_environment: bool = False
+    container: ContainerPlan | None = None
+    run_args: tuple[str, ...] = ()
+    umask: str = "0022"
+    owns_nodes: bool = False
+    walltime_seconds: int = 0
     workers: WorkerPlan | None = None
     files: tuple[RunFile, ...] = ()
     kind: str = "model"
+    chunk: Chunk = Chunk(1)
+    table_rows: int = 0
+    max_running: int = 0
 
 
 Job = DatabaseJob | ModelJob
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one start of one entity needs: its jobs, of which most entities have one.
+
+    `table` holds the files that tell an ensemble's tasks what to run, and `names` what all its
+    members are called; `indices` are the tasks' numbers where those are not 0, 1, 2…; `again` says
+    that these tasks of an earlier run are to run once more, and what others have left stays.
+    """
+
+    jobs: tuple[Job, ...]
+    table: tuple[str, ...] = ()
+    indices: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    again: bool = False
 
 
 def suffix(identifier: str) -> str:

@@ -1,13 +1,26 @@
-"""The command that launches a program's processes: none, srun, mpirun or mpiexec."""
+"""The command that launches a program's processes: none, srun, or an MPI library's own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
-from hpcorch.schedulers.base import Resources, Scheduler
+from hpcorch.plan.database import walltime_seconds
+from hpcorch.plan.jobs import Target
+from hpcorch.plan.launchers import ANY_LAUNCH, LAUNCH_COMMANDS, LaunchCommand, Step
+from hpcorch.schedulers.base import Resources
 
 # PBS has no launcher of its own; MPI libraries bring one that reads its list of nodes.
-_FOR_MANY = {"slurm": "srun", "slurm-steps": "srun", "pbs": "mpiexec"}
+_FOR_MANY = {
+    "slurm": "srun",
+    "slurm-steps": "srun",
+    "pbs": "mpiexec",
+    "pbs-steps": "mpiexec",
+    "torque": "mpiexec",
+}
+# Whose command it is as long as nobody has said or found out.
+_USUAL_MPI = {"mpirun": "openmpi", "mpiexec": "hydra"}
 # The first process of a step writes down which one it is, then becomes the program.
 _NOTE_STEP = (
     "bash",
@@ -16,59 +29,182 @@ _NOTE_STEP = (
     'fi; exec "$@"',
     "hpcorch",
 )
+# Each process counts down to its own program. After the first word come, for each program, its
+# number of processes, its number of words, and those. srun's own way is a file whose lines cannot
+# hold every argument.
+_CHOOSE_BY_RANK = (
+    "bash",
+    "-c",
+    "rank=$SLURM_PROCID; while ((rank >= $1)); do ((rank -= $1)) || true; shift $(($2 + 2)); done; "
+    'exec "${@:3:$2}"',
+    "hpcorch",
+)
 
 
 def launch_words(
-    name: str, settings: RunSettings, resources: Resources, scheduler: Scheduler
+    name: str, settings: RunSettings, resources: Resources, target: Target
 ) -> tuple[str, ...]:
-    """Return the launch command, empty for one process; raises InputError if it cannot be had."""
+    """Return the launch command, empty for one process; raises InputError if it cannot be had.
+
+    What follows it is the program. Every field of `settings` is either seen to by the job, or known
+    to the command, or refused by its name.
+    """
+    scheduler = target.scheduler
     tasks = settings.task_count()
     if not scheduler.is_remote and resources.nodes > 1:
         raise InputError(f"nodes of {name} is {resources.nodes}: this launcher has 1 node")
-    command = settings.run_command
-    if command == "auto":
-        many = tasks > 1 or resources.nodes > 1
-        command = _FOR_MANY.get(scheduler.name, "none") if many else "none"
+    if (settings.nodes or 1) > resources.nodes:
+        raise InputError(
+            f"nodes of {name} is {settings.nodes}: its batch settings ask for {resources.nodes}"
+        )
+    asked = left_to_launcher(settings, resources, target)
+    command = command_name(settings, resources, target)
     if command == "none":
-        return _without_launcher(name, settings, tasks)
-    if command == "srun":
-        if _FOR_MANY.get(scheduler.name) != "srun":
-            raise InputError(f"run_command of {name} is 'srun': only Slurm has it")
-        note = _NOTE_STEP if scheduler.name == "slurm-steps" else ()
-        return (*_srun(settings, resources, tasks), *note)
-    words = [command, "-n", str(tasks)]
-    for key, value in settings.run_args.items():
-        words.append(f"-{key}" if len(key) == 1 else f"--{key}")
-        if value is not None:
-            words.append(value)
+        other = _FOR_MANY.get(scheduler.name, "mpirun")
+        return _without_launcher(name, settings, asked, f'say run_command="{other}"')
+    if command == "srun" and _FOR_MANY.get(scheduler.name) != "srun":
+        raise InputError(f"run_command of {name} is 'srun': only Slurm has it")
+    known = LAUNCH_COMMANDS[mpi_library(command, target.mpi)]
+    _refuse_unknown(name, command, settings, asked, known)
+    step = Step(
+        nodes=settings.nodes or resources.nodes,
+        tasks=tasks if not known.separator else tasks - _further_tasks(settings),
+        cpus_per_task=resources.cpus_per_task,
+        settings=settings,
+        asked=asked,
+        seconds=walltime_seconds(settings.walltime),
+    )
+    note = _NOTE_STEP if command == "srun" and not scheduler.is_batch else ()
+    return (command, *known.words(step), *_options(command, settings.run_args), *note)
+
+
+def program_words(
+    settings: RunSettings, executables: Sequence[str], launcher: Sequence[str]
+) -> tuple[str, ...]:
+    """Return what follows the launch command: the program, in its container, or all programs.
+
+    `executables` are those of `settings` and of its further programs, in order.
+    """
+    inside = settings.container.words() if settings.container else ()
+    first = (*inside, executables[0], *settings.exe_args)
+    if not settings.mpmd:
+        return first
+    programs = [first]
+    for part, executable in zip(settings.mpmd, executables[1:], strict=True):
+        variables = tuple(f"{key}={value}" for key, value in part.env_vars.items())
+        own = ("env", "--", *variables) if variables else ()
+        programs.append((*own, executable, *part.exe_args))
+    if launcher[0] == "srun":
+        return _by_rank(settings, programs)
+    words = [*programs[0]]
+    for part, program in zip(settings.mpmd, programs[1:], strict=True):
+        options = _options(launcher[0], part.run_args)
+        words += [":", "-n", str(part.task_count()), *options, *program]
     return tuple(words)
 
 
-def _without_launcher(name: str, settings: RunSettings, tasks: int) -> tuple[str, ...]:
+def command_name(settings: RunSettings, resources: Resources, target: Target) -> str:
+    """Return the launch command that `settings` asks for; auto takes one for many processes."""
+    if settings.run_command != "auto":
+        return settings.run_command
+    many = settings.task_count() > 1 or resources.nodes > 1
+    return _FOR_MANY.get(target.scheduler.name, "none") if many else "none"
+
+
+def mpi_library(command: str, mpi: str) -> str:
+    """Return whose words a launch command takes; `mpi` is what is known of mpirun and mpiexec."""
+    if command == "orterun":
+        return "openmpi"
+    return (mpi or _USUAL_MPI[command]) if command in _USUAL_MPI else command
+
+
+def left_to_launcher(settings: RunSettings, resources: Resources, target: Target) -> frozenset[str]:
+    """Return the fields of `settings` that the job does not see to."""
+    done: Mapping[str, object] = {}
+    if target.scheduler.is_batch:
+        done = {
+            "walltime": resources.walltime,
+            "host_list": resources.hosts,
+            "excluded_hosts": resources.excluded_hosts,
+            "node_feature": resources.features,
+            "memory_per_node": resources.memory,
+        }
+    wanted = settings.wanted()
+    return frozenset(key for key, value in wanted.items() if done.get(key) != value)
+
+
+def _refuse_unknown(
+    name: str, command: str, settings: RunSettings, asked: frozenset[str], known: LaunchCommand
+) -> None:
+    wanted = settings.wanted()
+    for field in wanted:
+        if field in asked and field not in known.knows:
+            raise InputError(f"{field} of {name} is {wanted[field]!r}: {command} cannot do that")
+    if settings.broadcast and "broadcast_path" not in known.knows:
+        raise InputError(
+            f"broadcast of {name} is {settings.broadcast!r}: {command} chooses the place itself"
+        )
+    for part in (settings, *settings.mpmd):
+        for key in part.run_args:
+            if key in known.reserved:
+                raise InputError(
+                    f"run_args of {name} holds {key!r}: hpcorch sets it itself",
+                    "there is a setting for it, such as set_tasks",
+                )
+        if known.separator and known.separator in part.exe_args:
+            raise InputError(
+                f"exe_args of {name} holds {known.separator!r}: {command} would start what follows "
+                "it as another program"
+            )
+        if not known.separator and part is not settings and part.run_args:
+            raise InputError(
+                f"run_args of {part.exe!r} is {part.run_args!r}: {command} starts all programs of "
+                f"{name} in one step"
+            )
+
+
+def _without_launcher(
+    name: str, settings: RunSettings, asked: frozenset[str], hint: str
+) -> tuple[str, ...]:
+    tasks = settings.task_count()
     if tasks > 1:
         raise InputError(
-            f"tasks of {name} is {tasks}: without a launch command 1 process is started",
-            'say run_command="mpirun"',
+            f"tasks of {name} is {tasks}: without a launch command 1 process is started", hint
         )
+    wanted = settings.wanted()
+    for field in wanted:
+        if field in asked and field not in ANY_LAUNCH:
+            raise InputError(
+                f"{field} of {name} is {wanted[field]!r}: no launch command can take it", hint
+            )
     if settings.run_args:
         raise InputError(
-            f"run_args of {name} is {settings.run_args!r}: no launch command can take it",
-            'say run_command="mpirun"',
+            f"run_args of {name} is {settings.run_args!r}: no launch command can take it", hint
         )
     return ()
 
 
-def _srun(settings: RunSettings, resources: Resources, tasks: int) -> tuple[str, ...]:
-    words = ["srun", f"--nodes={resources.nodes}", f"--ntasks={tasks}"]
-    if resources.cpus_per_task:
-        # Since 22.05 srun no longer takes it over from the job.
-        words.append(f"--cpus-per-task={resources.cpus_per_task}")
-    for key, value in settings.run_args.items():
+def _further_tasks(settings: RunSettings) -> int:
+    return sum(part.task_count() for part in settings.mpmd)
+
+
+def _by_rank(settings: RunSettings, programs: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    words = [*_CHOOSE_BY_RANK]
+    own = settings.task_count() - _further_tasks(settings)
+    counts = [own, *(part.task_count() for part in settings.mpmd)]
+    for count, program in zip(counts, programs, strict=True):
+        words += [str(count), str(len(program)), *program]
+    return tuple(words)
+
+
+def _options(command: str, run_args: Mapping[str, str | None]) -> list[str]:
+    words = []
+    for key, value in run_args.items():
         option = f"-{key}" if len(key) == 1 else f"--{key}"
         if value is None:
             words.append(option)
-        elif len(key) == 1:
-            words += [option, value]
-        else:
+        elif command == "srun" and len(key) > 1:
             words.append(f"{option}={value}")
-    return tuple(words)
+        else:
+            words += [option, value]
+    return words

@@ -9,11 +9,6 @@ from hpcorch.schedulers.base import Limits, Resources
 
 def check_limits(wanted: Resources, limits: Limits) -> None:
     """Raise LimitError that names what is too large, how large it may be, and where."""
-    if limits.array_size is not None and wanted.elements > limits.array_size:
-        raise LimitError(
-            f"{wanted.name} has {wanted.elements} tasks: this cluster's arrays have at most "
-            f"{limits.array_size}"
-        )
     if not limits.queues:
         return
     queue = wanted.queue or limits.default_queue

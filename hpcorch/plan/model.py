@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpcorch.describe.model import Colocation, Model
+from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
-from hpcorch.plan.database import refuse_unless_batch
+from hpcorch.plan.database import refuse_unless_batch, walltime_seconds
 from hpcorch.plan.jobs import (
     ColocationPlan,
+    ContainerPlan,
     DatabaseUse,
     Machine,
     ModelJob,
@@ -16,10 +18,13 @@ from hpcorch.plan.jobs import (
     WorkerPlan,
     suffix,
 )
-from hpcorch.plan.launch import launch_words
+from hpcorch.plan.launch import command_name, launch_words, mpi_library, program_words
 from hpcorch.plan.server import server_plan
 from hpcorch.plan.workers import model_files, worker_plan
 from hpcorch.schedulers.base import Resources
+
+# What Linux lets one argument or variable of a program have, the end included.
+_LONGEST_VARIABLE = 131072
 
 
 def plan_model(
@@ -28,16 +33,18 @@ def plan_model(
     databases: Sequence[DatabaseUse],
     machine: Machine | None,
     target: Target,
+    further: Sequence[str] = (),
 ) -> ModelJob:
     """Plan a user's program; raises InputError when a setting cannot be honoured.
 
-    `executable` is the program as the node will find it; `machine` is needed for a colocated
-    database.
+    `executable` is the program as the node will find it, `further` are those that make_mpmd added;
+    `machine` is needed for a colocated database.
     """
     refuse_unless_batch(model.name, model.batch, target.scheduler)
     settings = model.run_settings
     resources = _resources(model, target)
-    launcher = launch_words(model.name, settings, resources, target.scheduler)
+    launcher = launch_words(model.name, settings, resources, target)
+    program = program_words(settings, (executable, *further), launcher)
     request = model.colocation
     server = None
     if request is not None and machine is not None:
@@ -61,16 +68,41 @@ def plan_model(
         resources=resources,
         by_hand=target.scheduler.by_hand(),
         work_dir=target.run_dir,
-        program=(*launcher, executable, *settings.exe_args),
-        program_env=tuple(f"{key}={value}" for key, value in settings.env_vars.items()),
+        program=(*launcher, *program),
+        program_env=(
+            *_key_variables(model),
+            *(f"{key}={value}" for key, value in settings.env_vars.items()),
+        ),
         databases=tuple(databases),
         colocation=None if request is None else _colocation_plan(request),
         server=server,
         # One process is a step of its own; many are started by srun from a script that runs here.
         gang=target.scheduler.is_remote and not target.scheduler.is_batch and not launcher,
+        preamble="\n".join((*model.batch.preamble, *settings.preamble)),
+        forward_environment=_forwards(settings, resources, target),
+        container=_container_plan(model, databases, target),
+        umask=target.umask,
+        owns_nodes=_owns_nodes(resources),
+        walltime_seconds=walltime_seconds(resources.walltime),
         workers=_workers(model, databases, target),
         files=model_files(model.attachments),
     )
+
+
+def _key_variables(model: Model) -> list[str]:
+    """Return what tells clients under which names keys are written, and whose are read."""
+    found = []
+    names = ",".join(model.incoming_names)
+    if names:
+        found.append(f"SSKEYIN={names}")
+        if len(found[0].encode()) >= _LONGEST_VARIABLE:
+            raise InputError(
+                f"the incoming entities of {model.name} have names of {len(names)} bytes: a "
+                f"variable holds at most {_LONGEST_VARIABLE}"
+            )
+    if model.query_key_prefixing():
+        found.append(f"SSKEYOUT={model.name}")
+    return found
 
 
 def _resources(model: Model, target: Target) -> Resources:
@@ -80,14 +112,48 @@ def _resources(model: Model, target: Target) -> Resources:
         name=model.name,
         token=target.token,
         nodes=nodes,
-        tasks_per_node=settings.tasks_per_node or -(-settings.task_count() // nodes),
+        tasks_per_node=settings.tasks_per_node
+        or -(-settings.task_count() // min(nodes, settings.nodes or nodes)),
         cpus_per_task=settings.cpus_per_task,
-        walltime=batch.walltime,
+        walltime=batch.walltime or settings.walltime,
         queue=batch.queue,
         account=batch.account,
-        hosts=batch.hosts,
+        hosts=batch.hosts or settings.hosts,
+        exclusive=batch.exclusive,
+        memory=batch.memory_per_node or settings.memory_per_node,
+        excluded_hosts=batch.excluded_hosts or settings.excluded_hosts,
+        features=batch.node_features or settings.node_features,
         extra=tuple(batch.args.items()),
     )
+
+
+def _forwards(settings: RunSettings, resources: Resources, target: Target) -> bool:
+    """Say whether Open MPI must be told to carry variables; it takes one way of being told only."""
+    library = mpi_library(command_name(settings, resources, target), target.mpi)
+    asked = any("x" in part.run_args for part in (settings, *settings.mpmd))
+    return library == "openmpi" and not asked
+
+
+def _container_plan(
+    model: Model, databases: Sequence[DatabaseUse], target: Target
+) -> ContainerPlan | None:
+    container = model.run_settings.container
+    if container is None:
+        return None
+    mounts = (target.run_dir, *(database.directory for database in databases))
+    for path in mounts:
+        if ":" in path or "," in path:
+            raise InputError(
+                f"container of {model.name} is {container.image!r}: {path} cannot be mounted in "
+                f"it, because {container.runtime} takes no path with ':' or ','"
+            )
+    return ContainerPlan(container.runtime.upper(), mounts)
+
+
+def _owns_nodes(resources: Resources) -> bool:
+    extra = dict(resources.extra)
+    whole = resources.exclusive or "excl" in (extra.get("place") or "")
+    return whole and resources.cpus_per_task is None and "select" not in extra
 
 
 def _workers(model: Model, databases: Sequence[DatabaseUse], target: Target) -> WorkerPlan | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from hpcorch.describe.orchestrator import Orchestrator
-from hpcorch.errors import SecurityError
+from hpcorch.errors import InputError, SecurityError
 from hpcorch.plan.jobs import Machine, ServerFacts, ServerPlan
 from hpcorch.sites import Site
 
@@ -57,11 +57,22 @@ def server_plan(
     security: str,
     bus_tls: bool = False,
     modules: tuple[str, ...] = (),
+    ai_commands: bool | None = None,
     settings: Mapping[str, str] | None = None,
     threads: int = 1,
     debug: bool = False,
 ) -> ServerPlan:
-    """Plan one server; `settings` are redis.conf directives that somebody asked for."""
+    """Plan one server; `settings` are redis.conf directives that somebody asked for.
+
+    `ai_commands` loads hpcorch's own module; None means: for SmartRedis programs, when it is there
+    and no other module was asked for. Raises InputError when it is not there.
+    """
+    if ai_commands is None:
+        ai_commands = security == "smartredis" and bool(machine.module) and not modules
+    if ai_commands:
+        if not machine.module:
+            raise InputError("ai_commands=True needs the server module", "hpcorch module build")
+        modules = (machine.module, *modules)
     return ServerPlan(
         program=machine.server.path,
         environment=tuple(f"{key}={value}" for key, value in machine.server_environment.items()),
@@ -89,6 +100,8 @@ def _defaults(server: ServerFacts, threads: int) -> tuple[tuple[str, ...], ...]:
         ("client-output-buffer-limit", "normal", "0", "0", "0"),
         # One tensor may be larger than the 512 MiB that servers allow by default.
         ("proto-max-bulk-len", str(2**40)),
+        # A server hangs up on whoever sends more than this at once, by default 1 GiB.
+        ("client-query-buffer-limit", str(2**40)),
         ("save", ""),
         ("appendonly", "no"),
         ("stop-writes-on-bgsave-error", "no"),

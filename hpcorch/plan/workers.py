@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 
 from hpcorch.describe.workers import Attachment, WorkerRequest
 from hpcorch.plan.jobs import RunFile, Target, WorkerPlan
 
-_FOLDER = "models"
-_LIST = f"{_FOLDER}/list.json"
+_LIST = "list.json"
 
 
 def worker_plan(
@@ -30,7 +30,7 @@ def worker_plan(
         count=request.count if request else 0,
         cpus=request.cpus if request else (),
         options=_options(request) if request else (),
-        models=f"{target.run_dir}/{_LIST}" if attached else "",
+        models=f"{target.run_dir}/{_folder(attached)}/{_LIST}" if attached else "",
         frameworks=tuple(wanted),
     )
 
@@ -44,11 +44,30 @@ def model_files(attached: Sequence[Attachment]) -> tuple[RunFile, ...]:
     """Return the list of models for the run directory, and the models that are in no file yet."""
     if not attached:
         return ()
-    files, entries = [], []
-    for number, item in enumerate(attached):
-        file = item.path
-        if item.data is not None:
-            file = f"{number}.{item.kind}"
-            files.append(RunFile(f"{_FOLDER}/{file}", item.data))
-        entries.append({"kind": item.kind, "name": item.name, "file": file, **item.options})
-    return (*files, RunFile(_LIST, json.dumps(entries, indent=1).encode()))
+    folder = _folder(attached)
+    files = [
+        RunFile(f"{folder}/{_file(number, item)}", item.data)
+        for number, item in enumerate(attached)
+        if item.data is not None
+    ]
+    return (*files, RunFile(f"{folder}/{_LIST}", _list(attached)))
+
+
+def _list(attached: Sequence[Attachment]) -> bytes:
+    entries = [
+        {"kind": item.kind, "name": item.name, "file": _file(number, item), **item.options}
+        for number, item in enumerate(attached)
+    ]
+    return json.dumps(entries, indent=1).encode()
+
+
+def _file(number: int, item: Attachment) -> str:
+    return item.path if item.data is None else f"{number}.{item.kind}"
+
+
+def _folder(attached: Sequence[Attachment]) -> str:
+    """Return a folder of its own for what is attached: members of an ensemble may differ in it."""
+    found = hashlib.sha256(_list(attached))
+    for item in attached:
+        found.update(item.digest.encode())
+    return f"models/{found.hexdigest()[:16]}"

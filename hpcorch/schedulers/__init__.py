@@ -14,38 +14,56 @@ from hpcorch.errors import InputError, SchedulerError
 from hpcorch.schedulers.base import Scheduler
 from hpcorch.schedulers.local import LocalScheduler
 from hpcorch.schedulers.pbs import PLACES, PbsScheduler
+from hpcorch.schedulers.pbs_steps import PbsStepsScheduler
+from hpcorch.schedulers.pbs_torque import TorqueScheduler
 from hpcorch.schedulers.slurm import SlurmScheduler
 from hpcorch.schedulers.slurm_steps import SlurmStepsScheduler
 
 GROUP = "hpcorch.schedulers"
 
 
-def _local(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
-    del environ, place
+def _local(templates: Path, environ: Mapping[str, str], place: str, timeout: float) -> Scheduler:
+    del environ, place, timeout
     return LocalScheduler(str(templates / _LOCAL_TOOL))
 
 
-def _slurm(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
+def _slurm(templates: Path, environ: Mapping[str, str], place: str, timeout: float) -> Scheduler:
     del templates, environ, place
-    return SlurmScheduler()
+    return SlurmScheduler(timeout)
 
 
-def _pbs(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
+def _pbs(templates: Path, environ: Mapping[str, str], place: str, timeout: float) -> Scheduler:
     del templates, environ
-    return PbsScheduler(place)
+    return PbsScheduler(place, timeout)
 
 
-def _slurm_steps(templates: Path, environ: Mapping[str, str], place: str) -> Scheduler:
-    del place
+def _slurm_steps(
+    templates: Path, environ: Mapping[str, str], place: str, timeout: float
+) -> Scheduler:
+    del place, timeout
     return SlurmStepsScheduler(str(templates / _LOCAL_TOOL), environ.get("SLURM_JOB_ID", ""))
 
 
-_Factory = Callable[[Path, Mapping[str, str], str], Scheduler]
+def _pbs_steps(
+    templates: Path, environ: Mapping[str, str], place: str, timeout: float
+) -> Scheduler:
+    del place, timeout
+    return PbsStepsScheduler(str(templates / _LOCAL_TOOL), environ)
+
+
+def _torque(templates: Path, environ: Mapping[str, str], place: str, timeout: float) -> Scheduler:
+    del templates, environ, place
+    return TorqueScheduler(timeout=timeout)
+
+
+_Factory = Callable[[Path, Mapping[str, str], str, float], Scheduler]
 _LOCAL_TOOL = Path("local", "hpcorch-local")
 _BUILT_IN: dict[str, _Factory] = {
     "slurm": _slurm,
     "slurm-steps": _slurm_steps,
     "pbs": _pbs,
+    "pbs-steps": _pbs_steps,
+    "torque": _torque,
     "local": _local,
 }
 
@@ -57,14 +75,19 @@ def names() -> list[str]:
 
 
 def create(
-    name: str, templates: Path, environ: Mapping[str, str], pbs_place: str = PLACES[0]
+    name: str,
+    templates: Path,
+    environ: Mapping[str, str],
+    pbs_place: str = PLACES[0],
+    timeout: float = 120.0,
 ) -> Scheduler:
     """Return the scheduler `name`; raises InputError if unknown, SchedulerError if broken.
 
-    `pbs_place` is how PBS gives a task a node of its own: see PbsScheduler.
+    `pbs_place` is how PBS gives a task a node of its own: see PbsScheduler. `timeout` is how many
+    seconds a batch system's command may take.
     """
     if name in _BUILT_IN:
-        return _BUILT_IN[name](templates, environ, pbs_place)
+        return _BUILT_IN[name](templates, environ, pbs_place, timeout)
     for point in entry_points(group=GROUP):
         if point.name == name:
             return _from_plugin(point, templates, environ)

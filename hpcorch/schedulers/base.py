@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -79,13 +79,15 @@ class JobId:
 class JobRef:
     """A submitted job: its id, the unique token it was submitted with, its number of tasks.
 
-    The tasks of a gang are one job to the scheduler, others a job array.
+    The tasks of a gang are one job to the scheduler, others a job array. `only` limits what is
+    cancelled to these tasks of an array.
     """
 
     id: JobId
     token: str
     elements: int
     gang: bool = False
+    only: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,9 @@ class TaskStatus:
 class Resources:
     """What a job asks its batch system for. Empty and None mean: the system's own default.
 
-    `elements` tasks of `nodes` nodes each; `walltime` is HH:MM:SS or D-HH:MM:SS; `exclusive` asks
-    for whole nodes; `warn_seconds` is how long before the walltime ends the script wants a signal;
+    `elements` tasks of `nodes` nodes each; `walltime` is HH:MM:SS or D-HH:MM:SS; `memory` is
+    megabytes on each node; `features` is an expression of node features; `exclusive` asks for whole
+    nodes; `warn_seconds` is how long before the walltime ends the script wants a signal;
     `extra` holds further options, a value of None making a flag.
     """
 
@@ -121,6 +124,9 @@ class Resources:
     max_running: int | None = None
     warn_seconds: int = 0
     extra: tuple[tuple[str, str | None], ...] = ()
+    memory: int | None = None
+    excluded_hosts: tuple[str, ...] = ()
+    features: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,6 +155,17 @@ class Submittable:
     script_path: str
     log_path: str
     is_array: bool
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Return sorted numbers as schedulers write them: (0, 1, 2, 5) gives "0-2,5"."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(low) if low == high else f"{low}-{high}" for low, high in found)
 
 
 # By (job, element); an element that the queue does not list is absent.
@@ -200,6 +217,12 @@ class Scheduler(Protocol):
     def parse_submit(self, result: Result) -> JobId:
         """The id of the accepted job; raises CommandFailed, or SubmitAmbiguous if unknown."""
 
+    def try_command(self, job: Submittable) -> Command | None:
+        """The call that has a script checked without submitting it; None where there is none."""
+
+    def parse_try(self, result: Result) -> str:
+        """What the check said; raises CommandFailed when the script would be refused."""
+
     def find_command(self, name: str, token: str) -> Command:
         """The call that looks a job up by the name and token it was submitted with."""
 
@@ -219,7 +242,10 @@ class Scheduler(Protocol):
         """The tasks that the accounting knows; empty when it is off."""
 
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
-        """The one call that cancels all `jobs`; `force` kills what did not heed the first."""
+        """The one call that cancels all `jobs`, or of each its tasks `only`.
+
+        `force` kills what did not heed the first call.
+        """
 
     def job_label(self, job: JobRef) -> str:
-        """The id as the scheduler shows it to people, array range included."""
+        """The id as the scheduler shows it to people, with the range of an array or of `only`."""

@@ -17,6 +17,7 @@ from hpcorch.schedulers.base import (
     Submittable,
     TaskState,
     TaskStatus,
+    ranges,
 )
 
 _TASK_ROW = re.compile(r"(\d+)_(\d+) RUNNING")
@@ -75,6 +76,16 @@ class LocalScheduler:
             raise SubmitAmbiguous(f"the local submission printed {text!r} instead of a process id")
         return JobId(text)
 
+    def try_command(self, job: Submittable) -> Command | None:
+        """There is no such call."""
+        del job
+        return None
+
+    def parse_try(self, result: Result) -> str:
+        """Return nothing: there is no such call."""
+        del result
+        return ""
+
     def find_command(self, name: str, token: str) -> Command:
         """The call that looks for a live job with this token."""
         del name
@@ -125,12 +136,20 @@ class LocalScheduler:
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
         """SIGTERM to the job's tasks, or with `force` SIGKILL to all processes of its session."""
         signal = "KILL" if force else "TERM"
-        return self._call("cancel", signal, *(f"{ref.id.job}:{ref.token}" for ref in jobs))
+        words = (f"{ref.id.job}:{ref.token}{_only(ref)}" for ref in jobs)
+        return self._call("cancel", signal, *words)
 
     def job_label(self, job: JobRef) -> str:
         """The process id, with the array range when there is one."""
+        if job.only and job.elements > 1:
+            return f"{job.id}_{ranges(job.only)}"
         array = job.elements > 1 and not job.gang
         return f"{job.id}_[0-{job.elements - 1}]" if array else str(job.id)
+
+
+def _only(ref: JobRef) -> str:
+    """Return the tasks to cancel as the tool reads them: nothing for all."""
+    return f":{','.join(map(str, ref.only))}" if ref.only else ""
 
 
 def _last_line(result: Result) -> str:

@@ -18,6 +18,7 @@ from hpcorch.schedulers.base import (
     Submittable,
     TaskState,
     TaskStatus,
+    ranges,
 )
 from hpcorch.schedulers.pbs_states import (
     PbsId,
@@ -31,7 +32,7 @@ from hpcorch.schedulers.pbs_states import (
 )
 
 # A frozen server lets every client wait for ever.
-_TIMEOUT = 60.0
+_TIMEOUT = 120.0
 PLACES = ("excl", "exclhost", "none")
 # These words come when the contact broke after the server may have accepted. That it could not
 # even be connected to is a plain refusal.
@@ -42,6 +43,8 @@ _LOST_CONTACT = re.compile(
 )
 _NO_CONTACT = re.compile(r"cannot connect to server", re.IGNORECASE)
 _ACCEPTED = re.compile(r"\d+(?:\[\])?\.[A-Za-z0-9][\w.-]*", re.ASCII)
+# A host may be several vnodes.
+_HOST = re.compile(r"^ +resources_available\.host = (\S+)$", re.MULTILINE)
 _SPEAKER = re.compile(r"^q\w+: ")
 _USAGE = re.compile(r"^usage:|^\s+\[|^ {2,}\w+ --version$")
 
@@ -50,7 +53,8 @@ class PbsScheduler:
     """Job scripts as PBS jobs and job arrays.
 
     `place` says how a task gets a node of its own: `excl` (the vnode), `exclhost` (all vnodes of
-    the host), or `none` where the site sees to it and refuses to be told.
+    the host), or `none` where the site sees to it and refuses to be told. Commands get `timeout`
+    seconds each.
     """
 
     name = "pbs"
@@ -61,13 +65,15 @@ class PbsScheduler:
     # A record may lag behind the queue by what a network file system caches.
     record_grace = 15.0
 
-    def __init__(self, place: str = PLACES[0]) -> None:
+    def __init__(self, place: str = PLACES[0], timeout: float = _TIMEOUT) -> None:
         if place not in PLACES:
             raise InputError(f"pbs_place is {place!r}: it must be one of " + ", ".join(PLACES))
         self._place = place
+        self._timeout = timeout
 
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """Lines for `#PBS`; what was not asked for is left to the site's defaults."""
+        _refuse_unknown(resources)
         extra = dict(resources.extra)
         place = extra.pop("place", self._placement(resources))
         wanted: list[tuple[str, str | None]] = [("N", job_name(resources.name, resources.token))]
@@ -88,7 +94,7 @@ class PbsScheduler:
         wanted += [("j", "oe"), ("k", "doe"), ("S", "/bin/bash")]
         for key, value in extra.items():
             wanted.append((key, value) if len(key) == 1 else ("l", f"{key}={value or 'True'}"))
-        return tuple(_directive(key, value) for key, value in wanted)
+        return tuple(directive(key, value) for key, value in wanted)
 
     def _placement(self, resources: Resources) -> str:
         """Return how nodes are chosen. `scatter` spreads one job's chunks, never an array."""
@@ -101,21 +107,28 @@ class PbsScheduler:
         return "qsub THIS_FILE"
 
     def limits_commands(self) -> tuple[Command, ...]:
-        """Two calls: the server and its queues."""
+        """Three calls: the server, its queues, its nodes."""
         return (
-            Command(("qstat", "-B", "-f"), timeout=_TIMEOUT),
-            Command(("qstat", "-Q", "-f"), timeout=_TIMEOUT),
+            Command(("qstat", "-B", "-f"), timeout=self._timeout),
+            Command(("qstat", "-Q", "-f"), timeout=self._timeout),
+            Command(("pbsnodes", "-a"), timeout=self._timeout),
         )
 
     def parse_limits(self, results: Sequence[Result]) -> Limits:
         """max_array_size, and each queue's largest number of nodes and longest walltime."""
-        servers, queues = results
+        servers, queues, nodes = results
+        # PBS accepts a job of more nodes than there are, which then waits for ever.
+        there = len(set(_HOST.findall(nodes.out))) if nodes.code == 0 else 0
         server = next((attributes for _, attributes in blocks(servers.out)), {})
         return Limits(
             _number(server.get("max_array_size", "")),
             {
                 name: QueueLimits(
-                    _number(attributes.get("resources_max.nodect", "")),
+                    # A queue that only passes jobs on may send them to other nodes.
+                    _least(
+                        _number(attributes.get("resources_max.nodect", "")),
+                        0 if attributes.get("queue_type") == "Route" else there,
+                    ),
                     seconds(attributes.get("resources_max.walltime", "")),
                 )
                 for name, attributes in blocks(queues.out)
@@ -130,7 +143,7 @@ class PbsScheduler:
         """
         index = ".^array_index^" if job.is_array else ""
         output = f"{job.log_path.removesuffix('.log')}.{job.token}{index}.log"
-        return Command(("qsub", "-f", "-o", output, job.script_path), timeout=_TIMEOUT)
+        return Command(("qsub", "-f", "-o", output, job.script_path), timeout=self._timeout)
 
     def parse_submit(self, result: Result) -> JobId:
         """The last line that is an id with its server; wrappers may print around it."""
@@ -148,9 +161,19 @@ class PbsScheduler:
             raise SubmitAmbiguous(f"qsub broke off: {message}")
         raise CommandFailed(f"qsub refused the job: {message}")
 
+    def try_command(self, job: Submittable) -> Command | None:
+        """There is no such call."""
+        del job
+        return None
+
+    def parse_try(self, result: Result) -> str:
+        """Return nothing: there is no such call."""
+        del result
+        return ""
+
     def find_command(self, name: str, token: str) -> Command:
         """All jobs of that name, of which the token is a part; nobody else's have to be listed."""
-        return Command(("qselect", "-N", job_name(name, token)), timeout=_TIMEOUT)
+        return Command(("qselect", "-N", job_name(name, token)), timeout=self._timeout)
 
     def parse_find(self, result: Result, token: str) -> JobId | None:
         """The only id that was printed."""
@@ -167,7 +190,7 @@ class PbsScheduler:
 
         With `-x` a server that keeps no history, as most do, says nothing of those either.
         """
-        return _qstat(jobs)
+        return _qstat(self._timeout, jobs)
 
     def parse_queue(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
         """The tasks in the plain form; every job must be shown, or be refused by its name."""
@@ -175,7 +198,7 @@ class PbsScheduler:
 
     def history_command(self, jobs: Sequence[JobRef]) -> Command | None:
         """The same with the jobs that have ended, for which the server may keep no history."""
-        return _qstat(jobs, "-x")
+        return _qstat(self._timeout, jobs, "-x")
 
     def parse_history(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
         """As parse_queue; nothing where there is no history."""
@@ -184,11 +207,13 @@ class PbsScheduler:
     def cancel_command(self, jobs: Sequence[JobRef], *, force: bool) -> Command:
         """Ends with SIGTERM, later SIGKILL; with `force` SIGKILL at once, even on a lost node."""
         options = ("-W", "force") if force else ()
-        return Command(("qdel", *options, *(ref.id.job for ref in jobs)), timeout=_TIMEOUT)
+        ids = (word for ref in jobs for word in _cancelled(ref))
+        return Command(("qdel", *options, *ids), timeout=self._timeout)
 
     def job_label(self, job: JobRef) -> str:
         """The id, with the range of an array in its brackets, as qdel and qstat take it."""
-        return job.id.job.replace("[]", f"[0-{job.elements - 1}]")
+        numbers = ranges(job.only) if job.only else f"0-{job.elements - 1}"
+        return job.id.job.replace("[]", f"[{numbers}]")
 
 
 def job_name(name: str, token: str) -> str:
@@ -201,6 +226,19 @@ def job_name(name: str, token: str) -> str:
     return f"{first}{name}_{token}".replace(".", "_")
 
 
+def _refuse_unknown(resources: Resources) -> None:
+    """Refuse what PBS has no words for: features of nodes are resources that each site names."""
+    for field, value in (
+        ("excluded_hosts", ",".join(resources.excluded_hosts)),
+        ("node_feature", resources.features),
+    ):
+        if value:
+            raise InputError(
+                f"{field} of {resources.name} is {value!r}: PBS cannot be asked for it",
+                'say what your site calls it with batch_args={"select": "..."}',
+            )
+
+
 def _select(resources: Resources) -> str:
     """Return the chunks: one for each node, by name if hosts were asked for."""
     tasks, cpus = resources.tasks_per_node, resources.cpus_per_task
@@ -208,6 +246,8 @@ def _select(resources: Resources) -> str:
     if cpus:
         # Else OMP_NUM_THREADS is the number of all CPUs of the chunk.
         chunk += f":ompthreads={cpus}"
+    if resources.memory:
+        chunk += f":mem={resources.memory}mb"
     if not resources.hosts:
         return f"{resources.nodes}:{chunk}"
     if len(resources.hosts) != resources.nodes:
@@ -218,7 +258,7 @@ def _select(resources: Resources) -> str:
     return "+".join(f"1:{chunk}:host={host}" for host in resources.hosts)
 
 
-def _directive(key: str, value: str | None) -> str:
+def directive(key: str, value: str | None) -> str:
     """Return one option; PBS knows both kinds of quotes and no way to write one inside itself."""
     if value is None:
         return f"-{key}"
@@ -230,9 +270,16 @@ def _directive(key: str, value: str | None) -> str:
     return f"-{key} {quote}{value}{quote}"
 
 
-def _qstat(jobs: Sequence[JobRef], *options: str) -> Command:
+def _cancelled(job: JobRef) -> list[str]:
+    """Return the ids to cancel: a job, or of an array ranges of tasks, one in each word."""
+    if not job.only:
+        return [job.id.job]
+    return [job.id.job.replace("[]", f"[{part}]") for part in ranges(job.only).split(",")]
+
+
+def _qstat(timeout: float, jobs: Sequence[JobRef], *options: str) -> Command:
     ids = (ref.id.job for ref in jobs)
-    return Command(("qstat", *options, "-t", "-f", *ids), timeout=_TIMEOUT)
+    return Command(("qstat", *options, "-t", "-f", *ids), timeout=timeout)
 
 
 def _report(result: Result, asked: Sequence[JobRef]) -> QueueReport:
@@ -286,6 +333,10 @@ def _unanswered(result: Result, silent: Sequence[JobRef]) -> CommandFailed | Par
         return CommandFailed(f"qstat failed: {_message(result)}")
     names = ", ".join(ref.id.job for ref in silent[:5])
     return ParseError(f"qstat says nothing of the jobs {names}")
+
+
+def _least(limit: int | None, there: int) -> int | None:
+    return min(limit or there, there) if there else limit
 
 
 def _number(text: str) -> int | None:

@@ -42,7 +42,7 @@ _PART = re.compile(
     re.MULTILINE,
 )
 _REFUSAL = re.compile(
-    r"^qstat: (?:Unknown Job Id (\S+)|(\S+) Job has finished\b.*|"
+    r"^qstat: (?:Unknown Job Id (?:Error )?(\S+)|(\S+) Job has finished\b.*|"
     r"PBS is not configured to maintain job history (\S+))\s*$",
     re.MULTILINE,
 )

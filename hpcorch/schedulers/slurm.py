@@ -17,6 +17,7 @@ from hpcorch.schedulers.base import (
     Result,
     Submittable,
     TaskStatus,
+    ranges,
 )
 from hpcorch.schedulers.slurm_states import (
     exit_code,
@@ -47,7 +48,7 @@ _OWN_OPTIONS = frozenset({"array", "job-name", "output", "error", "parsable", "w
 
 
 class SlurmScheduler:
-    """Job scripts as Slurm batch jobs and job arrays."""
+    """Job scripts as Slurm batch jobs and job arrays; commands get `timeout` seconds each."""
 
     name = "slurm"
     script_name = "job.sbatch"
@@ -56,6 +57,9 @@ class SlurmScheduler:
     poll_floor = 15.0
     # A record may lag behind the queue by what a network file system caches.
     record_grace = 15.0
+
+    def __init__(self, timeout: float = _TIMEOUT) -> None:
+        self._timeout = timeout
 
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """Lines for `#SBATCH`; what was not asked for is left to the site's defaults."""
@@ -79,6 +83,9 @@ class SlurmScheduler:
             ("partition", resources.queue),
             ("account", resources.account),
             ("nodelist", ",".join(resources.hosts)),
+            ("exclude", ",".join(resources.excluded_hosts)),
+            ("mem", f"{resources.memory}M" if resources.memory else ""),
+            ("constraint", resources.features),
         )
         wanted += [(key, str(value)) for key, value in optional if value]
         if resources.exclusive:
@@ -94,9 +101,11 @@ class SlurmScheduler:
     def limits_commands(self) -> tuple[Command, ...]:
         """Two calls: the configuration and the partitions."""
         return (
-            Command(("scontrol", "show", "config"), timeout=_TIMEOUT),
+            Command(("scontrol", "show", "config"), timeout=self._timeout),
             # Hidden partitions accept jobs too; without --noconvert 1024 nodes are 1K.
-            Command(("sinfo", "-h", "--all", "--noconvert", "-o", "%P|%l|%D|%s"), timeout=_TIMEOUT),
+            Command(
+                ("sinfo", "-h", "--all", "--noconvert", "-o", "%P|%l|%D|%s"), timeout=self._timeout
+            ),
         )
 
     def parse_limits(self, results: Sequence[Result]) -> Limits:
@@ -123,7 +132,7 @@ class SlurmScheduler:
         suffix = ".%A_%a.log" if job.is_array else ".%j.log"
         pattern = job.log_path.replace("%", "%%").removesuffix(".log") + suffix
         return Command(
-            ("sbatch", "--parsable", f"--output={pattern}", job.script_path), timeout=_TIMEOUT
+            ("sbatch", "--parsable", f"--output={pattern}", job.script_path), timeout=self._timeout
         )
 
     def parse_submit(self, result: Result) -> JobId:
@@ -140,10 +149,21 @@ class SlurmScheduler:
             raise SubmitAmbiguous(f"sbatch broke off: {message}")
         raise CommandFailed(f"sbatch refused the job: {message}")
 
+    def try_command(self, job: Submittable) -> Command | None:
+        """`sbatch --test-only`: it tells when and where the job could start."""
+        return Command(("sbatch", "--test-only", job.script_path), timeout=_TIMEOUT)
+
+    def parse_try(self, result: Result) -> str:
+        """Return sbatch's line, which it prints on standard error."""
+        message = _message(result).removeprefix("sbatch: ")
+        if result.code:
+            raise CommandFailed(f"sbatch would refuse the job: {message}")
+        return message
+
     def find_command(self, name: str, token: str) -> Command:
         """All jobs of this user with their comments, where the token is."""
         del name, token
-        return Command(("squeue", "--me", "-h", "-t", "all", "-o", "%F|%k"), timeout=_TIMEOUT)
+        return Command(("squeue", "--me", "-h", "-t", "all", "-o", "%F|%k"), timeout=self._timeout)
 
     def parse_find(self, result: Result, token: str) -> JobId | None:
         """The job whose comment is the token that was looked for."""
@@ -164,7 +184,7 @@ class SlurmScheduler:
         return Command(
             ("squeue", "-h", "-r", "-t", "all", "-j", listed, "-o", fields, *_clusters(jobs)),
             env=_WHOLE_LISTS,
-            timeout=_TIMEOUT,
+            timeout=self._timeout,
         )
 
     def parse_queue(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
@@ -200,7 +220,7 @@ class SlurmScheduler:
         return Command(
             ("sacct", "-X", "-n", "-P", *since, "-j", listed, "-o", fields, *_clusters(jobs)),
             env=_WHOLE_LISTS,
-            timeout=_TIMEOUT,
+            timeout=self._timeout,
         )
 
     def parse_history(self, result: Result, jobs: Sequence[JobRef]) -> QueueReport:
@@ -233,14 +253,24 @@ class SlurmScheduler:
         """Ends with SIGTERM, later SIGKILL; with `force` SIGKILL at once."""
         options = ("--signal=KILL", "--full") if force else ()
         return Command(
-            ("scancel", *options, *_clusters(jobs), *(ref.id.job for ref in jobs)),
-            timeout=_TIMEOUT,
+            ("scancel", *options, *_clusters(jobs), *map(_tasks, jobs)),
+            timeout=self._timeout,
         )
 
     def job_label(self, job: JobRef) -> str:
         """The id, with the array range when there is one."""
+        if job.only:
+            return _tasks(job)
         array = job.elements > 1 and not job.gang
         return f"{job.id}_[0-{job.elements - 1}]" if array else str(job.id)
+
+
+def _tasks(job: JobRef) -> str:
+    """Return the id, of the tasks `only` where it names some of several."""
+    if not job.only or job.elements == 1 or job.gang:
+        return job.id.job
+    numbers = ranges(job.only)
+    return f"{job.id}_{numbers}" if len(job.only) == 1 else f"{job.id}_[{numbers}]"
 
 
 def _directive(key: str, value: str | None) -> str:

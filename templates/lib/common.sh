@@ -74,7 +74,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
@@ -88,6 +88,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else

@@ -14,11 +14,12 @@ hpcorch_start_shard() {
     fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
-    if hpcorch_await_answer "$HPCORCH_PORT"; then return 0; fi
+    if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi
     # Siblings know the lost port; they learn the next one from the first message of this shard.
     hpcorch_say "port $HPCORCH_PORT was taken meanwhile, trying the next one"
     HPCORCH_PORT=$((HPCORCH_PORT + HPCORCH_PORT_STEP))
   done
+  hpcorch_await_loaded "$HPCORCH_PORT"
 }
 
 HPCORCH_TYPES=(Standalone Clustered)
@@ -54,7 +55,44 @@ hpcorch_cleanup() {
   rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
   if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-    hpcorch_await "$HPCORCH_CHILD"
+    HPCORCH_SIGNAL=${HPCORCH_SIGNAL:-EXIT} hpcorch_await_server "$HPCORCH_CHILD"
+  fi
+  hpcorch_checkpoint_end
+}
+
+# hpcorch_await_server PID: waits for its end; its exit code in REPLY. A server that was told to save
+# and cannot stays: it is then killed, and its last words are in HPCORCH_UNSAVED.
+hpcorch_await_server() {
+  local looked=0 line
+  HPCORCH_UNSAVED=""
+  # A signal ends this wait; without one, the server has ended by itself.
+  wait "$1" || true
+  while kill -0 "$1" 2>/dev/null; do
+    hpcorch_pause 100
+    # An earlier request may have failed: it gets a second to say that it saves now.
+    if [[ -z $HPCORCH_SIGNAL ]] || ((++looked < 10)); then continue; fi
+    line=$(tail -n 4 -- "$HPCORCH_SERVER_LOG" | grep -F -B 1 "can't exit") || continue
+    HPCORCH_UNSAVED=${line%%$'\n'*}
+    kill -KILL "$1" 2>/dev/null || true
+  done
+  hpcorch_await "$1"
+}
+
+# hpcorch_tell_end CODE: why the server has ended, in HPCORCH_REASON, and the task's exit code.
+hpcorch_tell_end() {
+  HPCORCH_CODE=$1
+  if [[ -n $HPCORCH_UNSAVED ]]; then
+    # It is this failure, and not the signal, that the record shall tell.
+    HPCORCH_SIGNAL="" HPCORCH_CODE=74
+    HPCORCH_REASON="the data could not be saved: ${HPCORCH_UNSAVED#*# }"
+  elif (($1 != 0)); then
+    tail -n 5 -- "$HPCORCH_SERVER_LOG" >&2
+    HPCORCH_REASON="the server ended with exit code $1"
+  elif [[ $HPCORCH_SIGNAL == USR1 ]]; then
+    HPCORCH_REASON="its time was about to end; nothing was saved"
+    if [[ -e $HPCORCH_DATA_DIR/dump.rdb ]]; then
+      HPCORCH_REASON="its time was about to end; the data was saved in $HPCORCH_DATA_DIR"
+    fi
   fi
 }
 
@@ -63,6 +101,7 @@ hpcorch_run_shard() {
   hpcorch_node_dir
   hpcorch_addresses "${HPCORCH_INTERFACES[@]}"
   hpcorch_credentials
+  hpcorch_checkpoint_begin
   hpcorch_start_shard
   if [[ $HPCORCH_CLUSTER == 1 ]]; then hpcorch_await_cluster "$HPCORCH_PORT"; fi
   if declare -F hpcorch_start_workers >/dev/null; then
@@ -76,11 +115,7 @@ hpcorch_run_shard() {
     if declare -F hpcorch_load_models >/dev/null; then hpcorch_load_models; fi
     hpcorch_publish_address
   fi
-  hpcorch_await "$HPCORCH_CHILD"
+  hpcorch_await_server "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
-  HPCORCH_CODE=$REPLY
-  if ((HPCORCH_CODE != 0)); then
-    tail -n 5 -- "$HPCORCH_SERVER_LOG" >&2
-    HPCORCH_REASON="the server ended with exit code $HPCORCH_CODE"
-  fi
+  hpcorch_tell_end "$REPLY"
 }

@@ -41,8 +41,8 @@ hpcorch_write_conf() {
   local module
   {
     hpcorch_base_conf
-    hpcorch_conf_word "$HPCORCH_NODE_DIR"
-    printf 'dir %s\n' "$REPLY"
+    hpcorch_conf_word "${HPCORCH_DATA_DIR:-$HPCORCH_NODE_DIR}"
+    printf 'dir %s\ndbfilename dump.rdb\n' "$REPLY"
     if [[ -n ${HPCORCH_IPS[*]-} ]]; then printf 'bind %s\n' "${HPCORCH_IPS[*]}"; fi
     if [[ $HPCORCH_DATA_TLS == 1 || $HPCORCH_BUS_TLS == 1 ]]; then
       hpcorch_tls_conf "$1"
@@ -50,7 +50,8 @@ hpcorch_write_conf() {
       printf 'port %d\n' "$1"
     fi
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
-      printf 'cluster-enabled yes\ncluster-config-file nodes.conf\n'
+      hpcorch_conf_word "$HPCORCH_NODE_DIR/nodes.conf"
+      printf 'cluster-enabled yes\ncluster-config-file %s\n' "$REPLY"
       printf 'cluster-announce-ip %s\n' "${HPCORCH_IPS[0]}"
     else
       printf 'cluster-enabled no\n'
@@ -64,15 +65,17 @@ hpcorch_write_conf() {
   } >"$HPCORCH_NODE_DIR/server.conf"
 }
 
-# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
+# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD. It reads its
+# configuration from standard input: the name of a file is a pattern to servers, and directories
+# that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+      "$HPCORCH_SERVER" -
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -83,7 +86,8 @@ hpcorch_server_died() {
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+  hpcorch_fail "the server ended while starting${HPCORCH_STARTS_FROM:+ from $HPCORCH_STARTS_FROM}," \
+    "with exit code $code${text:+; its last words:}" \
     "${text# | }"
 }
 

@@ -2,17 +2,21 @@
 # A gang: one job of several nodes, whose script starts itself once on each of them.
 # Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_STARTER PBS_JOBID PBS_NODEFILE
 
-# hpcorch_gang_hosts: the job's nodes as PBS spells them, each once, in HPCORCH_HOSTS.
+# hpcorch_gang_hosts: the job's nodes as PBS spells them, each once, in HPCORCH_HOSTS; in
+# HPCORCH_HOST_LINES where each stands first in the list, which has a line for each MPI process.
+# Returns 1 with the reason in REPLY if they are too few.
 hpcorch_gang_hosts() {
-  local host
-  HPCORCH_HOSTS=()
+  local host line=0
+  HPCORCH_HOSTS=() HPCORCH_HOST_LINES=()
   while read -r host; do
-    if [[ " ${HPCORCH_HOSTS[*]-} " != *" $host "* ]]; then HPCORCH_HOSTS+=("$host"); fi
+    if [[ " ${HPCORCH_HOSTS[*]-} " != *" $host "* ]]; then
+      HPCORCH_HOSTS+=("$host")
+      HPCORCH_HOST_LINES+=("$line")
+    fi
+    line=$((line + 1))
   done <"$PBS_NODEFILE"
-  ((${#HPCORCH_HOSTS[@]} >= HPCORCH_ELEMENTS)) && return
-  printf '%s: error: PBS gave the job %d node(s) for %d tasks\n' \
-    "$HPCORCH_NAME" "${#HPCORCH_HOSTS[@]}" "$HPCORCH_ELEMENTS" >&2
-  exit 1
+  REPLY="PBS gave the job ${#HPCORCH_HOSTS[@]} node(s) for $HPCORCH_ELEMENTS tasks"
+  ((${#HPCORCH_HOSTS[@]} >= HPCORCH_ELEMENTS))
 }
 
 # hpcorch_gang_start INDEX WORDS...: becomes the program that runs WORDS on the node of that index.
@@ -27,7 +31,7 @@ hpcorch_gang_start() {
     pbs_tmrsh) exec pbs_tmrsh "$host" "$@" ;;
     # Its end hangs up the terminal, by which the other side learns that the job is over.
     ssh) exec ssh -tt -o BatchMode=yes "$host" "$(printf '%q ' "$@")" ;;
-    *) exec pbsdsh -n "$index" -- "$@" ;;
+    *) exec pbsdsh -n "${HPCORCH_HOST_LINES[index]}" -- "$@" ;;
   esac
 }
 
@@ -62,7 +66,10 @@ hpcorch_gang_code() {
 # hpcorch_gang SCRIPT: runs all tasks, each on a node of its own; ends with the highest exit code.
 hpcorch_gang() {
   local copy=$HPCORCH_RUN_DIR/.gang.$PBS_JOBID starters=() starter index last code=0
-  hpcorch_gang_hosts
+  if ! hpcorch_gang_hosts; then
+    printf '%s: error: %s\n' "$HPCORCH_NAME" "$REPLY" >&2
+    exit 1
+  fi
   # PBS keeps a script on the job's first node only; the other nodes read this copy.
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR" && cp -- "$1" "$copy")
   # PBS signals what runs here, and pbsdsh passes that on; this shell only has to outlive them.

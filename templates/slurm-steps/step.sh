@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Tasks as one step of an allocation that is there already: this process starts and outlives them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS SLURM_JOB_ID
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_RUN_ARGS SLURM_JOB_ID
 
 # hpcorch_record_missing CODE: writes the exit record of every task that could not.
 hpcorch_record_missing() {
@@ -23,7 +23,8 @@ hpcorch_step() {
   # Other steps may use the same nodes: tasks of a database leave most of them idle.
   srun --jobid="$SLURM_JOB_ID" --job-name="$HPCORCH_NAME" --overlap --mem=0 \
     --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
-    --kill-on-bad-exit=0 bash "$1" --step-task "$$" "$2" </dev/null &
+    --kill-on-bad-exit=0 ${HPCORCH_RUN_ARGS[@]+"${HPCORCH_RUN_ARGS[@]}"} \
+    bash "$1" --step-task "$$" "$2" </dev/null &
   step=$!
   trap 'kill -TERM "$step" 2>/dev/null || true' TERM INT HUP
   printf '%s: job %s runs %d task(s) as a step of job %s, logs are in %s\n' \

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A gang: one job of several nodes, whose script starts itself once on each of them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_ELEMENTS
+# Reads: HPCORCH_RUN_DIR HPCORCH_ELEMENTS HPCORCH_RUN_ARGS
 
 # hpcorch_gang SCRIPT: runs all tasks as one step; ends with the highest of their exit codes.
 hpcorch_gang() {
@@ -8,7 +8,8 @@ hpcorch_gang() {
   # Slurm keeps a batch script on the job's first node only; the other nodes read this copy.
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR" && cp -- "$1" "$copy")
   srun --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
-    --kill-on-bad-exit=0 bash "$copy" --element &
+    --kill-on-bad-exit=0 ${HPCORCH_RUN_ARGS[@]+"${HPCORCH_RUN_ARGS[@]}"} \
+    bash "$copy" --element &
   step=$!
   # Slurm signals the tasks itself; this shell only has to outlive them.
   trap ':' TERM INT HUP

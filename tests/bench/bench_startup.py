@@ -49,7 +49,9 @@ def bench_render() -> None:
 
     def render(shards: int) -> float:
         database = Orchestrator(db_nodes=shards, security="open")
-        return measure.seconds(lambda: builder.database(database, Path("/tmp/render-bench")))
+        return measure.seconds(
+            lambda: builder.finish(builder.database(database, Path("/tmp/render-bench")))
+        )
 
     render(10)
     large, small = measure.paired(lambda: render(10_000), lambda: render(10), rounds=7)

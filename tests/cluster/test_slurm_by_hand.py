@@ -22,6 +22,7 @@ TOOLS = (
     *("bash", "sh", "env", "cat", "chmod", "cp", "ln", "ls", "mkdir", "mktemp", "mv", "od", "rm"),
     *("sleep", "tail", "uname", "grep", "sed", "getent", "ip", "openssl", "srun", "scancel"),
 )
+RENDER = ("render", "database", "--scheduler", "slurm", "--nodes", "3")
 
 
 @pytest.fixture
@@ -62,8 +63,8 @@ def paths_of_jobs(lab: Lab) -> set[str]:
     return {word[5:] for words in variables for word in words if word.startswith("PATH=")}
 
 
-def use_by_shell(lab: Lab, folder: Path) -> list[str]:
-    """Use a database from node4 with address.env and redis-cli only."""
+def use_by_shell(lab: Lab, folder: Path, filled: bool = False) -> list[str]:
+    """Use a database from node4 with address.env and redis-cli only; it may hold the values."""
     script = f"""
     set -eu
     source {folder}/address.env
@@ -71,7 +72,7 @@ def use_by_shell(lab: Lab, folder: Path) -> list[str]:
     export REDISCLI_AUTH=$(sed -n s/^password=//p "$HPCORCH_CREDENTIALS")
     first=${{SSDB%%,*}}
     cli="redis-cli -c -h ${{first%:*}} -p ${{first#*:}} --user app --no-auth-warning"
-    for key in a b c d e f; do $cli SET "$key" "$key$key" >/dev/null; done
+    {"" if filled else 'for key in a b c d e f; do $cli SET "$key" "$key$key" >/dev/null; done'}
     for key in a b c d e f; do $cli GET "$key"; done
     """
     return lab.cluster.run(["bash", "-c", script], node="node4").stdout.split()
@@ -83,15 +84,15 @@ def test_a_rendered_database_runs_on_nodes_without_python(lab, bare_path):
         node="node1",
         env={"PATH": bare_path},
     ).stdout.split() == ["none"]
-    script = lab.cli("render", "database", "--scheduler", "slurm", "--nodes", "3")
-    (lab.path / "db.sbatch").write_text(script)
     folder = lab.path / "orchestrator"
-    for _ in range(2):
+    for again in ([], ["--restore", "orchestrator"]):
         # The second time, what the first has left is still there.
+        script = lab.cli(*RENDER, "--time", "01:00:00", "--checkpoint", *again)
+        (lab.path / "db.sbatch").write_text(script)
         job = sbatch(lab, bare_path, "db.sbatch")
         until((folder / "address.env").exists, "the address")
         assert paths_of_jobs(lab) == {bare_path}
-        assert use_by_shell(lab, folder) == ["aa", "bb", "cc", "dd", "ee", "ff"]
+        assert use_by_shell(lab, folder, bool(again)) == ["aa", "bb", "cc", "dd", "ee", "ff"]
         said = (lab.path / f"slurm-{job}_0.out").read_text()
         assert f"to connect: source {folder}/address.env" in said
         check_verbs(lab, folder, job)
@@ -119,13 +120,9 @@ def check_verbs(lab: Lab, folder: Path, job: str) -> None:
 
 
 def test_a_gang_runs_on_nodes_without_python(lab, bare_path):
-    code = """
-    database = exp.create_database(db_nodes=3, layout="gang")
-    Path("gang.sbatch").write_text(exp.preview(database))
-    """
-    lab.driver(code)
+    lab.cli(*RENDER, "--layout=gang", "--cpus=2", "--run-arg=mpi=none", "-o", "gang.sbatch")
     job = sbatch(lab, bare_path, "gang.sbatch")
-    folder = lab / "orchestrator"
+    folder = lab.path / "orchestrator"
     until((folder / "address.env").exists, "the address")
     assert use_by_shell(lab, folder) == ["aa", "bb", "cc", "dd", "ee", "ff"]
     row = table(lab.cli("status", folder))["orchestrator"]

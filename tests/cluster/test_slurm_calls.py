@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from hpcorch.schedulers.slurm import SlurmScheduler
 from tests.cluster.scenarios import Lab, table
+from tests.helpers import tool
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import SYSTEM_PATH
 
@@ -83,6 +87,31 @@ def test_however_often_one_looks_there_is_one_squeue_for_all_jobs(lab, calls):
     assert len(set(listed.split(","))) == 4
 
 
+def test_processes_that_look_at_the_same_run_share_one_answer(lab, calls):
+    lab.driver(STARTED)
+    calls()
+    began = time.monotonic()
+    shown = [json.loads(lab.cli("status", "lab", "--json"))["runs"] for _ in range(4)]
+    assert [[run["state"] for run in runs] for runs in shown] == [
+        [run["state"] for run in shown[0]]
+    ] * 4
+    intervals = int((time.monotonic() - began) / SlurmScheduler.poll_floor)
+    assert len(calls()["squeue"]) <= 1 + intervals
+
+
+def test_processes_that_cannot_write_there_ask_for_themselves(lab, calls):
+    lab.driver(STARTED)
+    calls()
+    folder = lab / ".hpcorch"
+    read_only = f"mount --bind {folder} {folder} && mount -o remount,ro,bind {folder} && "
+    status = f"{tool('hpcorch')} status lab --json"
+    words = ["unshare", "-m", "sh", "-c", f"{read_only} {status} && {status}"]
+    done = lab.cluster.run(words, cwd=lab.path)
+    assert done.stderr == ""
+    assert done.stdout.count('"stale": ""') == 8
+    assert len(calls()["squeue"]) == 2
+
+
 def test_all_programs_are_cancelled_by_one_scancel(lab, calls):
     code = """
 models = [
@@ -104,3 +133,30 @@ tell(after=exp.summary())
     assert set(cancelled) == {row["JobID"] for row in table(found["before"]).values()}
     assert {row["Status"] for row in table(found["after"]).values()} == {"Cancelled"}
     assert {row["Returncode"] for row in table(found["after"]).values()} == {"143"}
+
+
+def test_an_ensemble_is_one_sbatch_one_squeue_a_look_and_one_scancel(lab, calls):
+    """A member that is stopped alone, then a failed one that runs again, are one call each too."""
+    code = """
+    settings = exp.create_run_settings("bash", ["-c", sys.argv[1]])
+    ensemble = exp.create_ensemble("ens", run_settings=settings, replicas=12, max_running=6)
+    exp.start(ensemble, block=False)
+    folder = Path(exp.exp_path, "ens", "shards")
+    while len(list(folder.glob("*.started"))) < 6:
+        time.sleep(0.05)
+    exp.stop(ensemble[1], ensemble[2])
+    states = [str(state) for state in exp.get_status(ensemble)]
+    for _ in range(50):
+        exp.get_status(ensemble)
+        exp.summary()
+    exp.stop(ensemble)
+    tell(states=states, after=[str(state) for state in exp.get_status(ensemble)])
+    """
+    found = lab.driver(code, "sleep 300", timeout=110)
+    assert found["states"][:4] == ["Running", "Cancelled", "Cancelled", "Running"]
+    assert found["after"] == ["Cancelled"] * 12
+    made = calls()
+    assert [len(made[name]) for name in ("sbatch", "scontrol", "sinfo")] == [1, 1, 1]
+    assert [words[-1].partition("_")[2] for words in made["scancel"]] == ["[1-2]", ""]
+    assert all(words.count("-j") == 1 for words in made["squeue"])
+    assert len(made["squeue"]) <= 8

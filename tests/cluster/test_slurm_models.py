@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -101,10 +100,37 @@ def test_programs_run_as_steps_of_an_allocation_beside_a_database(lab):
     assert ids == [f"{job[1]}.{step}" for step in (0, 1, 2)]
 
 
-@pytest.mark.skipif(shutil.which("mpirun") is not None, reason="mpirun is installed here")
-def test_a_missing_mpirun_is_named(lab):
+MPI = """
+settings = exp.create_run_settings("bash", ["-c", sys.argv[1]], run_command="mpirun",
+    env_vars={"GREETING": "it's me"})
+settings.set_nodes(3)
+settings.set_tasks_per_node(2)
+model = exp.create_model("mpi", settings)
+exp.start(model)
+tell(out=output(model), err=output(model, "err"), summary=exp.summary())
+"""
+# Open MPI does not run as root unless it is told twice.
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def test_mpirun_starts_a_program_on_all_nodes_of_its_job(lab):
+    """Its processes get the variables, and the code of the one that fails is the program's."""
+    words = """
+    echo "$(hostname) $OMPI_COMM_WORLD_RANK/$OMPI_COMM_WORLD_SIZE $GREETING"
+    exit $((OMPI_COMM_WORLD_RANK == 5 ? 7 : 0))
+    """
+    found = lab.driver(MPI, words, env=AS_ROOT)
+    lines = [line.split(" ", 2) for line in found["out"].splitlines()]
+    assert list(Counter(node for node, _, _ in lines).values()) == [2, 2, 2], found["err"]
+    assert sorted(rank for _, rank, _ in lines) == [f"{rank}/6" for rank in range(6)]
+    assert {greeting for _, _, greeting in lines} == {"it's me"}
+    row = table(found["summary"])["mpi"]
+    assert (row["Status"], row["Returncode"]) == ("Failed", "7")
+
+
+def test_a_missing_launch_command_is_named(lab):
     code = """
-    settings = exp.create_run_settings("hostname", run_command="mpirun")
+    settings = exp.create_run_settings("hostname", run_command="aprun")
     settings.set_tasks(2)
     model = exp.create_model("mpi", settings)
     try:
@@ -116,7 +142,7 @@ def test_a_missing_mpirun_is_named(lab):
     """
     found = lab.driver(code)
     assert found["status"] in ("refused", "Failed")
-    assert "mpirun" in found["reason"]
+    assert "aprun" in found["reason"]
 
 
 @pytest.mark.parametrize("tasks", [1, 2])
@@ -255,10 +281,9 @@ def test_what_is_too_large_is_refused_before_anything_is_submitted() -> None:
         gang=refusal("gang", db_nodes=3, layout="gang"),
         time=refusal("long", time="00:06:00", queue="short"),
         queue=refusal("lost", queue="gpu"),
-        array=refusal("large", db_nodes=12),
     )
     """
-    with Cluster(nodes=2, settings={"MaxArraySize": "11"}) as cluster:
+    with Cluster(nodes=2) as cluster:
         lab = Lab(cluster, cluster.shared)
         found = lab.driver(code)
         assert lab.jobs("-t", "all") == []
@@ -267,5 +292,4 @@ def test_what_is_too_large_is_refused_before_anything_is_submitted() -> None:
         "gang": ["LimitError", "gang needs 3 nodes: the queue debug has 2"],
         "time": ["LimitError", "time of long is 00:06:00: the queue short allows 5 minutes"],
         "queue": ["LimitError", "queue of lost is 'gpu': this cluster has debug, short"],
-        "array": ["LimitError", "large has 12 tasks: this cluster's arrays have at most 11"],
     }

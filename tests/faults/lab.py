@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -228,6 +228,10 @@ class Lab:
     def queue(self) -> str:
         return self.cluster.run(["squeue", "-h"]).stdout
 
+    def queue_of(self, name: str) -> list[str]:
+        """Return the ids of the jobs of that name in the queue."""
+        return self.cluster.run(["squeue", "-h", "-o", "%i", "-n", name]).stdout.split()
+
     def node(self, index: int) -> str:
         """Return the node that a shard runs on."""
         path = self.path / "orchestrator" / "shards" / f"{index}.json"
@@ -266,6 +270,16 @@ class Lab:
         path.chmod(0o755)
         return path
 
+    def recorded(self, *names: str) -> Callable[[], list[str]]:
+        """Have calls of these programs written down (first_in_path); return what reads them."""
+        record = self.shared / "asked"
+        record.touch()
+        record.chmod(0o666)
+        for name in names:
+            real = self.cluster.run(["sh", "-c", f"command -v {name}"]).stdout.strip()
+            self.program(name, f'echo "{name} $*" >>{record}\nexec {real} "$@"')
+        return lambda: record.read_text().splitlines()
+
     def first_in_path(self) -> dict[str, str]:
         """Return the environment of a driver that finds our programs before the real ones."""
         return {"PATH": f"{self.shared / 'bin'}:{os.environ['PATH']}"}
@@ -274,10 +288,26 @@ class Lab:
         """Return the environment of a driver whose database has a shard that never answers."""
         real = server_program("debian")
         text = f"""
-if [[ $1 != -* && ${{HPCORCH_INDEX-}} == {index} ]]; then exec sleep 77777; fi
+if [[ $1 == - && ${{HPCORCH_INDEX-}} == {index} ]]; then exec sleep 77777; fi
 exec {real} "$@"
 """
         return {"HPCORCH_SERVER": str(self.program("redis-server", text))}
+
+    def late_shard(self, index: int, go: Path) -> dict[str, str]:
+        """Return the environment of a driver whose database has a shard that waits for a file."""
+        real = server_program("debian")
+        text = f"""
+if [[ $1 != -* && ${{HPCORCH_INDEX-}} == {index} ]]; then
+  until [[ -e {go} ]]; do sleep 0.05; done
+fi
+exec {real} "$@"
+"""
+        return {"HPCORCH_SERVER": str(self.program("redis-server", text))}
+
+    def started_on(self, index: int) -> str:
+        """Return the node that a shard has begun on, empty until it has said so."""
+        path = self.path / "orchestrator" / "shards" / f"{index}.json"
+        return self.node(index) if path.exists() else ""
 
     def stuck_server(self) -> tuple[str, int]:
         """Return the node and process of the server that never answers, once it is there."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 
-from tests.faults.lab import ATTACHED, DATABASE, NEW, Lab
+from tests.faults.lab import ATTACHED, CLI, DATABASE, NEW, Lab
 from tests.helpers import until
 from tests.testbed.cluster import Cluster
 
@@ -29,7 +30,7 @@ WATCHING = (
 import os, time
 last = None
 while not os.path.exists(sys.argv[2]):
-    shot = exp._snapshots()[0]
+    shot = exp._ledger.snapshots()[0]
     if last != (shot.state, shot.stale):
         last = shot.state, shot.stale
         print(shot.state, "stale:" if shot.stale else "fresh", shot.stale)
@@ -45,7 +46,7 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def forgetful() -> Iterator[Cluster]:
     """A cluster that leaves ended jobs to the accounting at once."""
     with Cluster(nodes=1, accounting=True, settings={"MinJobAge": "2"}) as cluster:
@@ -108,6 +109,28 @@ def test_stop_ends_a_database_without_the_controller(cluster: Cluster, lab: Lab)
     lab.nothing_runs()
 
 
+def test_a_stop_without_the_controller_says_at_once_what_it_cannot_cancel(
+    cluster: Cluster, lab: Lab
+) -> None:
+    """Two calls have to fail by themselves: one that asks, and one that cancels."""
+    go = lab.shared / "go"
+    driver = lab.begin(WAITING, go)
+    driver.says("m is Running")
+    cluster.slurmctld_stop()
+    asked = lab.recorded("squeue", "scancel")
+    command = (CLI, "stop", lab.path)
+    ended = lab.drive(*command, env=lab.first_in_path(), succeeds=False, seconds=60)
+    assert [call.split()[0] for call in asked()] == ["squeue", "scancel"]
+    assert ended.code == 4, ended.said
+    assert f"these jobs could not be cancelled: {lab.job('m')} (" in ended.said
+    assert "say it again when it does" in ended.said
+    # The database is gone all the same: its servers were asked, not Slurm.
+    assert lab.record(0)["code"] == 0
+    cluster.slurmctld_start()
+    assert "m is Cancelled" in lab.stop()
+    lab.nothing_runs()
+
+
 def test_a_start_without_the_controller_is_refused_with_slurms_own_words(
     cluster: Cluster, lab: Lab
 ) -> None:
@@ -158,3 +181,30 @@ def test_what_only_the_accounting_knows_is_not_made_up_while_it_is_down(
     # The same tracker must come to the same end: a failed query is no answer.
     until(lambda: "Cancelled" in watcher.said(), f"the same in:\n{watcher.said()}", 5)
     end.touch()
+
+
+def test_a_poll_is_one_squeue_and_at_most_one_sacct_for_all_that_the_controller_forgot(
+    forgetful: Cluster, lab: Lab
+) -> None:
+    go, asked = lab.shared / "go", lab.recorded("squeue", "sacct")
+    held = """
+batch = exp.create_batch_settings(batch_args={"hold": None})
+held = [exp.create_model(name, exp.create_run_settings("/bin/true"), batch_settings=batch)
+    for name in ("a", "b")]
+exp.start(*held, model, wait=False)
+"""
+    lab.drive(NEW + MODEL + held, go)
+    jobs = [lab.job("a"), lab.job("b")]
+    forgetful.run(["scancel", *jobs])
+    until(lambda: not any(map(forgetful.job_states, jobs)), "the controller to forget", 30)
+    driver = lab.begin(ATTACHED + "exp.poll()\n", env=lab.first_in_path())
+    for words in ("a is Cancelled", "b is Cancelled", "m is Running"):
+        driver.says(words)
+    go.touch()
+    assert driver.end().code == 0
+    calls = [call.split() for call in asked()]
+    names = [words[0] for words in calls]
+    history = [words for words in calls if words[0] == "sacct"]
+    assert history
+    assert all(pair != ("sacct", "sacct") for pair in pairwise(names))
+    assert [words[words.index("-j") + 1].split(",") for words in history] == [jobs]

@@ -58,7 +58,8 @@ def test_a_job_whose_driver_was_killed_before_it_knew_the_id_is_found_and_stoppe
     kill(int(mark.read_text()))
     until(lambda: not is_alive(int(mark.read_text())), "the end of sbatch")
     assert [event["event"] for event in lab.journal()] == ["intent"]
-    assert lab.runs()["orchestrator"]["state"] == "Unknown"
+    # The journal does not know the job; what has begun of it has left its own traces by now.
+    assert lab.runs()["orchestrator"]["state"] in ("Unknown", "Running")
     assert "orchestrator is Cancelled" in lab.stop()
     lab.nothing_runs()
 

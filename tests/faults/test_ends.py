@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.lab import NEW, Lab
+from tests.faults.lab import ATTACHED, NEW, Lab
 from tests.helpers import until
 from tests.testbed.cluster import Cluster
 
@@ -20,6 +20,19 @@ model = exp.create_model(
     batch_settings=exp.create_batch_settings(time="00:05:00"),
 )
 exp.start(model)
+"""
+DATABASES = """
+import numpy as np
+kept = exp.create_database(db_identifier="kept", time="00:05:00", checkpoint=True)
+lost = exp.create_database(db_identifier="lost", time="00:05:00")
+exp.start(kept, lost)
+for database in (kept, lost):
+    database.client().put_tensor("x", np.array([7]))
+"""
+RESTORED = """
+database = exp.create_database(db_identifier="next", restore=exp.exp_path + "/kept")
+exp.start(database)
+print("restored", database.client().get_tensor("x")[0])
 """
 
 
@@ -48,12 +61,12 @@ def test_a_database_that_is_warned_takes_its_address_back_and_has_timed_out(
     lab.nothing_runs()
 
 
-def test_models_whose_time_is_over_have_timed_out_whether_they_heed_signals_or_not(
+def test_everything_whose_time_is_over_has_timed_out_and_what_was_asked_to_is_saved(
     cluster: Cluster, lab: Lab
 ) -> None:
-    """Only one of them can leave a record: the other one is killed with its script."""
+    """One model heeds signals, the other cannot even leave a record; one database saves."""
     words = (
-        MODEL.replace("exp.start(model)", "")
+        MODEL.replace("exp.start(model)", DATABASES)
         + """
 other = exp.create_model("n", exp.create_run_settings("/bin/bash", ["-c", sys.argv[5], "_",
     sys.argv[4]]), batch_settings=exp.create_batch_settings(time="00:05:00"))
@@ -64,11 +77,21 @@ exp.start(model, other)
     driver = lab.begin(NEW + words, marks[0], SAVES, marks[1], IGNORES)
     until(lambda: all(mark.exists() for mark in marks), "the programs")
     # Slurm's shortest time is a minute, and it looks at times twice a minute only.
-    for name in ("m", "n"):
+    for name in ("m", "n", "lost"):
         cluster.run(["scontrol", "update", f"jobid={lab.job(name)}", "endtime=now"])
+    cluster.run(["scontrol", "update", f"jobid={lab.job('kept')}", "timelimit=00:01:30"])
     ended = driver.end(60)
     assert "m is TimedOut" in ended.said
     assert "n is TimedOut" in ended.said
     assert marks[0].with_name("mark.saved").exists()
-    assert {run["state"] for run in lab.runs().values()} == {"TimedOut"}
+    until((lab.path / "kept/exit/0").exists, "the end of the database")
+    runs = lab.runs()
+    assert {run["state"] for run in runs.values()} == {"TimedOut"}
+    saved = lab.path / "kept" / "checkpoint"
+    assert f"its time was about to end; the data was saved in {saved}" in runs["kept"]["reason"]
+    assert runs["lost"]["reason"] == "its walltime was over"
+    assert not (lab.path / "lost" / "checkpoint").exists()
+    lab.nothing_runs()
+    assert "restored 7" in lab.drive(ATTACHED + RESTORED).said
+    lab.stop()
     lab.nothing_runs()

@@ -35,6 +35,23 @@ def test_a_node_lost_during_start_up_fails_the_start_and_leaves_nothing(
     lab.nothing_runs()
 
 
+def test_a_slurmd_killed_during_start_up_does_not_keep_the_database_from_starting(
+    cluster: Cluster, lab: Lab
+) -> None:
+    """What runs on the node goes on; the shard that is stuck there is let go meanwhile."""
+    go = lab.shared / "go"
+    driver = lab.begin(START, env=lab.late_shard(1, go))
+    node = until(lambda: lab.started_on(1), "the start of shard 1")
+    cluster.slurmd_stop(node)
+    go.touch()
+    ended = driver.end()
+    assert ended.code == 0, ended.said
+    assert lab.answers()
+    cluster.slurmd_start(node)
+    assert "orchestrator is Cancelled" in lab.stop()
+    lab.nothing_runs()
+
+
 def test_a_shard_whose_node_is_lost_waits_in_the_queue_and_comes_back_on_another_node(
     cluster: Cluster, lab: Lab
 ) -> None:

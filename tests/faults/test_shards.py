@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.lab import DATABASE, NEW, START, Lab
+from tests.faults.lab import ATTACHED, DATABASE, NEW, START, Lab
 from tests.helpers import until
 from tests.testbed.cluster import Cluster
 
@@ -170,7 +170,7 @@ def test_the_command_status_as_shipped_sees_that_a_running_shard_was_killed(
     until(
         lambda: '"Failed"' in cluster.run(command, cwd=lab.shared).stdout,
         "the end of shard 2",
-        18,
+        30,
     )
 
 
@@ -198,10 +198,24 @@ def test_stop_of_an_array_that_is_half_pending_ends_as_cancelled(
     assert lab.states() == ["Cancelled"] * 3
 
 
-def test_a_requeued_element_comes_back_and_the_cluster_is_whole_again(
+FILLED = """
+import numpy as np
+database = exp.create_database(db_nodes=3, checkpoint=True)
+exp.start(database)
+for number in range(30):
+    database.client().put_tensor(f"t{number}", np.array([number]))
+"""
+HELD = """
+from hpcorch import Client
+client = Client(cluster=True, address=sys.argv[2])
+print("held", sum(client.get_tensor(f"t{number}")[0] == number for number in range(30)))
+"""
+
+
+def test_a_requeued_element_comes_back_with_what_it_has_saved_and_the_cluster_is_whole_again(
     cluster: Cluster, lab: Lab
 ) -> None:
-    lab.start()
+    lab.drive(NEW + FILLED)
     cluster.run(["scontrol", "requeue", f"{lab.job()}_1"])
     until(lambda: not lab.published(), "the address to be taken back")
     lab.reach(["Running", "Queued", "Running"])
@@ -209,6 +223,7 @@ def test_a_requeued_element_comes_back_and_the_cluster_is_whole_again(
     until(lab.published, "the address published again")
     assert lab.answers()
     assert lab.states() == ["Running"] * 3
+    assert "held 30" in lab.drive(ATTACHED + HELD, lab.addresses()[0]).said
     assert "orchestrator is Cancelled" in lab.stop()
     lab.nothing_runs()
 

@@ -16,7 +16,7 @@ model = exp.create_model("m", exp.create_run_settings("/bin/bash", ["-c", "exit 
 exp.start(model)
 """
 # The product's own limit for commands is two minutes.
-IMPATIENT = "import hpcorch.schedulers.slurm\nhpcorch.schedulers.slurm._TIMEOUT = 2.0\n"
+IMPATIENT = {"HPCORCH_COMMAND_TIMEOUT_SECONDS": "2"}
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_one_job_is_submitted_and_tracked_whatever_sbatch_says(
     text: str, cluster: Cluster, lab: Lab, sbatch: str
 ) -> None:
     lab.program("sbatch", f"sbatch={sbatch}\n{text}")
-    ended = lab.drive(NEW + IMPATIENT + MODEL, env=lab.first_in_path())
+    ended = lab.drive(NEW + MODEL, env={**lab.first_in_path(), **IMPATIENT})
     assert "m is Failed, exit code 6" in ended.said
     assert lab.jobs() == [lab.job("m")]
     lab.nothing_runs()
@@ -62,9 +62,13 @@ def test_an_sbatch_that_hangs_before_acceptance_leaves_no_job_and_a_clear_error(
     cluster: Cluster, lab: Lab
 ) -> None:
     lab.program("sbatch", "exec sleep 77777")
-    ended = lab.drive(NEW + IMPATIENT + MODEL, env=lab.first_in_path(), succeeds=False)
+    env = {**lab.first_in_path(), **IMPATIENT}
+    ended = lab.drive(NEW + MODEL, env=env, succeeds=False)
     assert ended.code == 1
-    assert "it is unknown whether the job m was accepted: sbatch did not answer" in ended.said
+    assert (
+        "it is unknown whether the job m was accepted: sbatch did not answer within 2 s"
+        in ended.said
+    )
     assert lab.jobs() == []
     # The next start looks again, and does not refuse.
     assert "m is Failed, exit code 6" in lab.drive(NEW + MODEL).said
@@ -82,7 +86,7 @@ def test_an_element_that_never_starts_fails_the_start_which_names_it_and_the_rea
     assert ended.code == 1
     assert "StartFailed: database orchestrator did not start: " in ended.said
     assert "1 of 3 shards did not start within 3 s: 2" in ended.said
-    assert "still queued: 2 (Resources)" in ended.said
+    assert "still queued: shard 2 (Resources)" in ended.said
     assert not lab.published()
     lab.nothing_runs()
     assert lab.queue().count("other") == 1

@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: e6773cea87b45479794f1c14c64e44609fbe5ff535a24db2876de48da5e48b13
+# sha256 of what follows: bbda408b609a049fd5851fb3a8ce3527e8602958b61ec9c42e3a3146cbf139db
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -15,15 +15,28 @@ HPCORCH_SCHEDULER=local
 # The array engine of the local scheduler: starts every task of the script, waits, keeps records.
 # Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS
 
-# hpcorch_forward: passes a request to end on to all tasks.
-hpcorch_forward() { kill -TERM "${HPCORCH_TASKS[@]}" 2>/dev/null || true; }
+# hpcorch_forward: passes a request to end on to all tasks; those that wait are not started any more.
+hpcorch_forward() {
+  HPCORCH_COUNT=0
+  kill -TERM "${HPCORCH_TASKS[@]}" 2>/dev/null || true
+}
 
-# hpcorch_record_death INDEX CODE: writes the exit record of a task that could not.
+# hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
+hpcorch_has_record() {
+  local file
+  HPCORCH_INDEX=$1
+  if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
+  [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
+}
+
+# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
 hpcorch_record_death() {
-  local file=$HPCORCH_RUN_DIR/exit/$1
-  if [[ -e $file ]] && grep -qF "\"job\":\"$$\"" -- "$file"; then return 0; fi
-  printf '{"index":%d,"job":"%d","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
-    "$1" "$$" "$2" "the task died without a record, exit code $2" >"$file.tmp"
+  local file job=${HPCORCH_MARK:-$$}
+  if hpcorch_has_record "$1"; then return 0; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
+  printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
+    "$HPCORCH_INDEX" "$job" "$2" "the task died without a record, exit code $2" >"$file.tmp"
   chmod 600 -- "$file.tmp"
   mv -f -- "$file.tmp" "$file"
 }
@@ -40,31 +53,54 @@ hpcorch_sweep() {
   done
 }
 
-# hpcorch_supervise SCRIPT TOKEN: runs all tasks, ends with the highest of their exit codes.
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
+# hpcorch_reap PLACE: waits for that task to end and sees to its record.
+hpcorch_reap() {
+  local pid=${HPCORCH_TASKS[$1]} code=0
+  wait "$pid" || true
+  while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
+  wait "$pid" || code=$?
+  if ((code < 0)); then code=143; fi
+  unset "HPCORCH_TASKS[$1]"
+  hpcorch_record_death "$1" "$code"
+  HPCORCH_WORST=$((code > HPCORCH_WORST ? code : HPCORCH_WORST))
+}
+
+# hpcorch_supervise SCRIPT TOKEN: runs all tasks, no more than allowed at once, and ends with the
+# highest of their exit codes.
 hpcorch_supervise() {
-  local index code worst=0
-  HPCORCH_TASKS=()
+  local next=0 place most
+  # A table of many tasks is for as many at once as there are CPUs; shards need each other.
+  HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
+  most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
+  if ((most == 0)); then most=$(nproc); fi
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
+  exec 9<> <(:)
   trap hpcorch_forward TERM INT HUP
-  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    bash "$1" --element "$index" "$$" "$2" </dev/null &
-    HPCORCH_TASKS+=("$!")
-  done
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
-    "$HPCORCH_NAME" "$$" "$HPCORCH_ELEMENTS" "$HPCORCH_RUN_DIR/logs"
-  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    wait "${HPCORCH_TASKS[index]}" || true
-    while kill -0 "${HPCORCH_TASKS[index]}" 2>/dev/null; do
-      wait "${HPCORCH_TASKS[index]}" || true
+    "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
+  while ((next < HPCORCH_COUNT || ${#HPCORCH_TASKS[@]})); do
+    while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
+      # A member that was stopped while it waited for room has got a record by now.
+      if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        HPCORCH_TASKS[next]=$!
+      fi
+      next=$((next + 1))
     done
-    code=0
-    wait "${HPCORCH_TASKS[index]}" || code=$?
-    if ((code < 0)); then code=143; fi
-    hpcorch_record_death "$index" "$code"
-    worst=$((code > worst ? code : worst))
+    for place in "${!HPCORCH_TASKS[@]}"; do
+      if ((next >= HPCORCH_COUNT)) || ! kill -0 "${HPCORCH_TASKS[place]}" 2>/dev/null; then
+        hpcorch_reap "$place"
+      fi
+    done
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u 9 || true; fi
   done
   hpcorch_sweep
-  exit "$worst"
+  exit "$HPCORCH_WORST"
 }
 
 case ${1-} in
@@ -154,7 +190,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
@@ -168,6 +204,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
@@ -446,8 +483,8 @@ hpcorch_write_conf() {
   local module
   {
     hpcorch_base_conf
-    hpcorch_conf_word "$HPCORCH_NODE_DIR"
-    printf 'dir %s\n' "$REPLY"
+    hpcorch_conf_word "${HPCORCH_DATA_DIR:-$HPCORCH_NODE_DIR}"
+    printf 'dir %s\ndbfilename dump.rdb\n' "$REPLY"
     if [[ -n ${HPCORCH_IPS[*]-} ]]; then printf 'bind %s\n' "${HPCORCH_IPS[*]}"; fi
     if [[ $HPCORCH_DATA_TLS == 1 || $HPCORCH_BUS_TLS == 1 ]]; then
       hpcorch_tls_conf "$1"
@@ -455,7 +492,8 @@ hpcorch_write_conf() {
       printf 'port %d\n' "$1"
     fi
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
-      printf 'cluster-enabled yes\ncluster-config-file nodes.conf\n'
+      hpcorch_conf_word "$HPCORCH_NODE_DIR/nodes.conf"
+      printf 'cluster-enabled yes\ncluster-config-file %s\n' "$REPLY"
       printf 'cluster-announce-ip %s\n' "${HPCORCH_IPS[0]}"
     else
       printf 'cluster-enabled no\n'
@@ -469,15 +507,17 @@ hpcorch_write_conf() {
   } >"$HPCORCH_NODE_DIR/server.conf"
 }
 
-# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
+# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD. It reads its
+# configuration from standard input: the name of a file is a pattern to servers, and directories
+# that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+      "$HPCORCH_SERVER" -
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -488,7 +528,8 @@ hpcorch_server_died() {
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+  hpcorch_fail "the server ended while starting${HPCORCH_STARTS_FROM:+ from $HPCORCH_STARTS_FROM}," \
+    "with exit code $code${text:+; its last words:}" \
     "${text# | }"
 }
 
@@ -656,6 +697,110 @@ hpcorch_await_cluster() {
   done
 }
 
+# What a database keeps when it was asked to: a set of files, one for each shard. A run writes a set
+# of its own, and the one that it follows is removed when the new one is whole.
+# Reads: HPCORCH_RUN_DIR HPCORCH_JOB HPCORCH_TOKEN HPCORCH_INDEX HPCORCH_SHARDS HPCORCH_IDENTIFIER
+#        HPCORCH_GENERATION HPCORCH_RESTORE
+
+# hpcorch_checkpoint_begin: makes the directory that the server saves to, in HPCORCH_DATA_DIR, and
+# puts there what the shard starts from.
+hpcorch_checkpoint_begin() {
+  local name=${HPCORCH_JOB//[!A-Za-z0-9]/-}-$HPCORCH_TOKEN other followed=""
+  HPCORCH_SET=$HPCORCH_RUN_DIR/checkpoint/$name
+  HPCORCH_DATA_DIR=$HPCORCH_SET/$HPCORCH_INDEX
+  # Only a task that begins again may find files of its own there.
+  if ((HPCORCH_GENERATION == 0)); then rm -rf -- "$HPCORCH_DATA_DIR"; fi
+  if ((HPCORCH_INDEX == 0)) && [[ ! -e $HPCORCH_SET/set.json ]]; then
+    for other in "$HPCORCH_RUN_DIR"/checkpoint/*/; do
+      other=${other%/}
+      other=${other##*/}
+      if [[ $other != "$name" && $other != "*" ]]; then followed+=,\"$other\"; fi
+    done
+    mkdir -p -- "$HPCORCH_SET"
+    hpcorch_publish "$HPCORCH_SET/set.json" "$(
+      printf '{"version":1,"identifier":"%s","job":"%s","shards":%d,"follows":[%s]}' \
+        "$HPCORCH_IDENTIFIER" "$HPCORCH_JOB" "$HPCORCH_SHARDS" "${followed#,}"
+    )"
+  fi
+  mkdir -p -- "$HPCORCH_DATA_DIR"
+  if [[ -n $HPCORCH_RESTORE && ! -e $HPCORCH_DATA_DIR/dump.rdb ]]; then hpcorch_restore; fi
+}
+
+# hpcorch_restore: lets the server find the shard's file of the newest checkpoint.
+hpcorch_restore() {
+  hpcorch_newest_set "$HPCORCH_RESTORE" || hpcorch_fail "there is no whole checkpoint of" \
+    "$HPCORCH_SHARDS shard(s) in $HPCORCH_RESTORE"
+  HPCORCH_STARTS_FROM=$REPLY/$HPCORCH_INDEX/dump.rdb
+  hpcorch_say "starting from $HPCORCH_STARTS_FROM"
+  ln -sfn -- "$HPCORCH_STARTS_FROM" "$HPCORCH_DATA_DIR/dump.rdb"
+}
+
+# hpcorch_is_whole SET: does it hold a file of each shard of a database of this size?
+hpcorch_is_whole() {
+  local index
+  grep -qsF "\"shards\":$HPCORCH_SHARDS," -- "$1/set.json" || return 1
+  for ((index = 0; index < HPCORCH_SHARDS; index++)); do
+    # A link is what a shard has started from, not what it has saved.
+    [[ -f $1/$index/dump.rdb && ! -L $1/$index/dump.rdb ]] || return 1
+  done
+}
+
+# hpcorch_newest_set DIRECTORY: the whole set there that no other whole one follows, in REPLY. Every
+# shard comes to the same answer, and no clock is asked.
+hpcorch_newest_set() {
+  local set other
+  for set in "$1"/*/; do
+    set=${set%/}
+    hpcorch_is_whole "$set" || continue
+    for other in "$1"/*/; do
+      if hpcorch_is_whole "${other%/}" && hpcorch_follows "${other%/}" "$set"; then continue 2; fi
+    done
+    REPLY=$set
+    return 0
+  done
+  return 1
+}
+
+# hpcorch_follows SET OTHER: was the other one there when this one was begun?
+hpcorch_follows() { grep -qsF "\"${2##*/}\"" -- "$1/set.json"; }
+
+# hpcorch_await_loaded PORT: waits until the server has read the file that it started from.
+hpcorch_await_loaded() {
+  [[ -e $HPCORCH_DATA_DIR/dump.rdb ]] || return 0
+  until hpcorch_ask "${HPCORCH_IPS[0]}" "$1" INFO persistence && [[ $REPLY == *$'\n'loading:0* ]]; do
+    kill -0 "$HPCORCH_CHILD" 2>/dev/null || hpcorch_server_died "$HPCORCH_CHILD"
+    hpcorch_pause 100
+  done
+  hpcorch_drop_link
+}
+
+# hpcorch_drop_link: what is there from now on is what this run has saved itself.
+hpcorch_drop_link() {
+  if [[ -L $HPCORCH_DATA_DIR/dump.rdb ]]; then rm -f -- "$HPCORCH_DATA_DIR/dump.rdb"; fi
+}
+
+# hpcorch_checkpoint_end: once the server has ended, only whole files are left, and of two whole sets
+# only the newer one.
+hpcorch_checkpoint_end() {
+  local set
+  [[ -n ${HPCORCH_DATA_DIR-} ]] || return 0
+  hpcorch_drop_link
+  if [[ -e $HPCORCH_DATA_DIR/dump.rdb ]]; then
+    rm -f -- "$HPCORCH_DATA_DIR"/temp-*.rdb
+    hpcorch_say "the last checkpoint of this shard is $HPCORCH_DATA_DIR/dump.rdb"
+    hpcorch_is_whole "$HPCORCH_SET" || return 0
+    for set in "$HPCORCH_RUN_DIR"/checkpoint/*/; do
+      if hpcorch_follows "$HPCORCH_SET" "${set%/}"; then rm -rf -- "$set"; fi
+    done
+  else
+    rm -rf -- "$HPCORCH_DATA_DIR"
+    # The last shard to end without a checkpoint leaves no trace of the set.
+    for set in "$HPCORCH_SET"/*/; do [[ ! -e $set ]] || return 0; done
+    rm -rf -- "$HPCORCH_SET"
+    rm -d -- "$HPCORCH_RUN_DIR/checkpoint" 2>/dev/null || true
+  fi
+}
+
 # One shard of a standard database, from its first port to its last record.
 
 # hpcorch_start_shard: starts the server on a free port, in HPCORCH_PORT, and waits for its answer.
@@ -671,11 +816,12 @@ hpcorch_start_shard() {
     fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
-    if hpcorch_await_answer "$HPCORCH_PORT"; then return 0; fi
+    if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi
     # Siblings know the lost port; they learn the next one from the first message of this shard.
     hpcorch_say "port $HPCORCH_PORT was taken meanwhile, trying the next one"
     HPCORCH_PORT=$((HPCORCH_PORT + HPCORCH_PORT_STEP))
   done
+  hpcorch_await_loaded "$HPCORCH_PORT"
 }
 
 HPCORCH_TYPES=(Standalone Clustered)
@@ -711,7 +857,44 @@ hpcorch_cleanup() {
   rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
   if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-    hpcorch_await "$HPCORCH_CHILD"
+    HPCORCH_SIGNAL=${HPCORCH_SIGNAL:-EXIT} hpcorch_await_server "$HPCORCH_CHILD"
+  fi
+  hpcorch_checkpoint_end
+}
+
+# hpcorch_await_server PID: waits for its end; its exit code in REPLY. A server that was told to save
+# and cannot stays: it is then killed, and its last words are in HPCORCH_UNSAVED.
+hpcorch_await_server() {
+  local looked=0 line
+  HPCORCH_UNSAVED=""
+  # A signal ends this wait; without one, the server has ended by itself.
+  wait "$1" || true
+  while kill -0 "$1" 2>/dev/null; do
+    hpcorch_pause 100
+    # An earlier request may have failed: it gets a second to say that it saves now.
+    if [[ -z $HPCORCH_SIGNAL ]] || ((++looked < 10)); then continue; fi
+    line=$(tail -n 4 -- "$HPCORCH_SERVER_LOG" | grep -F -B 1 "can't exit") || continue
+    HPCORCH_UNSAVED=${line%%$'\n'*}
+    kill -KILL "$1" 2>/dev/null || true
+  done
+  hpcorch_await "$1"
+}
+
+# hpcorch_tell_end CODE: why the server has ended, in HPCORCH_REASON, and the task's exit code.
+hpcorch_tell_end() {
+  HPCORCH_CODE=$1
+  if [[ -n $HPCORCH_UNSAVED ]]; then
+    # It is this failure, and not the signal, that the record shall tell.
+    HPCORCH_SIGNAL="" HPCORCH_CODE=74
+    HPCORCH_REASON="the data could not be saved: ${HPCORCH_UNSAVED#*# }"
+  elif (($1 != 0)); then
+    tail -n 5 -- "$HPCORCH_SERVER_LOG" >&2
+    HPCORCH_REASON="the server ended with exit code $1"
+  elif [[ $HPCORCH_SIGNAL == USR1 ]]; then
+    HPCORCH_REASON="its time was about to end; nothing was saved"
+    if [[ -e $HPCORCH_DATA_DIR/dump.rdb ]]; then
+      HPCORCH_REASON="its time was about to end; the data was saved in $HPCORCH_DATA_DIR"
+    fi
   fi
 }
 
@@ -720,6 +903,7 @@ hpcorch_run_shard() {
   hpcorch_node_dir
   hpcorch_addresses "${HPCORCH_INTERFACES[@]}"
   hpcorch_credentials
+  hpcorch_checkpoint_begin
   hpcorch_start_shard
   if [[ $HPCORCH_CLUSTER == 1 ]]; then hpcorch_await_cluster "$HPCORCH_PORT"; fi
   if declare -F hpcorch_start_workers >/dev/null; then
@@ -733,13 +917,9 @@ hpcorch_run_shard() {
     if declare -F hpcorch_load_models >/dev/null; then hpcorch_load_models; fi
     hpcorch_publish_address
   fi
-  hpcorch_await "$HPCORCH_CHILD"
+  hpcorch_await_server "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
-  HPCORCH_CODE=$REPLY
-  if ((HPCORCH_CODE != 0)); then
-    tail -n 5 -- "$HPCORCH_SERVER_LOG" >&2
-    HPCORCH_REASON="the server ended with exit code $HPCORCH_CODE"
-  fi
+  hpcorch_tell_end "$REPLY"
 }
 
 HPCORCH_IDENTIFIER=orchestrator
@@ -753,6 +933,7 @@ HPCORCH_FIRST_PORT=6379
 HPCORCH_PORT_STEP=1
 HPCORCH_LAST_PORT=65535
 HPCORCH_DEADLINE_SECONDS=600
+HPCORCH_RESTORE=''
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
 HPCORCH_SERVER=/opt/redis/redis-server
@@ -772,6 +953,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 574dc8200c9985612ef26c1b74de978612ab70b776a0db0091f265e1f3d3571b
+# sha256 of what follows: 699c991937985061a829efb1325495ef244b696369babc31709e63eddf22468a
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -15,15 +15,28 @@ HPCORCH_SCHEDULER=local
 # The array engine of the local scheduler: starts every task of the script, waits, keeps records.
 # Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS
 
-# hpcorch_forward: passes a request to end on to all tasks.
-hpcorch_forward() { kill -TERM "${HPCORCH_TASKS[@]}" 2>/dev/null || true; }
+# hpcorch_forward: passes a request to end on to all tasks; those that wait are not started any more.
+hpcorch_forward() {
+  HPCORCH_COUNT=0
+  kill -TERM "${HPCORCH_TASKS[@]}" 2>/dev/null || true
+}
 
-# hpcorch_record_death INDEX CODE: writes the exit record of a task that could not.
+# hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
+hpcorch_has_record() {
+  local file
+  HPCORCH_INDEX=$1
+  if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
+  [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
+}
+
+# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
 hpcorch_record_death() {
-  local file=$HPCORCH_RUN_DIR/exit/$1
-  if [[ -e $file ]] && grep -qF "\"job\":\"$$\"" -- "$file"; then return 0; fi
-  printf '{"index":%d,"job":"%d","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
-    "$1" "$$" "$2" "the task died without a record, exit code $2" >"$file.tmp"
+  local file job=${HPCORCH_MARK:-$$}
+  if hpcorch_has_record "$1"; then return 0; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
+  printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
+    "$HPCORCH_INDEX" "$job" "$2" "the task died without a record, exit code $2" >"$file.tmp"
   chmod 600 -- "$file.tmp"
   mv -f -- "$file.tmp" "$file"
 }
@@ -40,31 +53,54 @@ hpcorch_sweep() {
   done
 }
 
-# hpcorch_supervise SCRIPT TOKEN: runs all tasks, ends with the highest of their exit codes.
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
+# hpcorch_reap PLACE: waits for that task to end and sees to its record.
+hpcorch_reap() {
+  local pid=${HPCORCH_TASKS[$1]} code=0
+  wait "$pid" || true
+  while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
+  wait "$pid" || code=$?
+  if ((code < 0)); then code=143; fi
+  unset "HPCORCH_TASKS[$1]"
+  hpcorch_record_death "$1" "$code"
+  HPCORCH_WORST=$((code > HPCORCH_WORST ? code : HPCORCH_WORST))
+}
+
+# hpcorch_supervise SCRIPT TOKEN: runs all tasks, no more than allowed at once, and ends with the
+# highest of their exit codes.
 hpcorch_supervise() {
-  local index code worst=0
-  HPCORCH_TASKS=()
+  local next=0 place most
+  # A table of many tasks is for as many at once as there are CPUs; shards need each other.
+  HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
+  most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
+  if ((most == 0)); then most=$(nproc); fi
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
+  exec 9<> <(:)
   trap hpcorch_forward TERM INT HUP
-  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    bash "$1" --element "$index" "$$" "$2" </dev/null &
-    HPCORCH_TASKS+=("$!")
-  done
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
-    "$HPCORCH_NAME" "$$" "$HPCORCH_ELEMENTS" "$HPCORCH_RUN_DIR/logs"
-  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    wait "${HPCORCH_TASKS[index]}" || true
-    while kill -0 "${HPCORCH_TASKS[index]}" 2>/dev/null; do
-      wait "${HPCORCH_TASKS[index]}" || true
+    "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
+  while ((next < HPCORCH_COUNT || ${#HPCORCH_TASKS[@]})); do
+    while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
+      # A member that was stopped while it waited for room has got a record by now.
+      if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        HPCORCH_TASKS[next]=$!
+      fi
+      next=$((next + 1))
     done
-    code=0
-    wait "${HPCORCH_TASKS[index]}" || code=$?
-    if ((code < 0)); then code=143; fi
-    hpcorch_record_death "$index" "$code"
-    worst=$((code > worst ? code : worst))
+    for place in "${!HPCORCH_TASKS[@]}"; do
+      if ((next >= HPCORCH_COUNT)) || ! kill -0 "${HPCORCH_TASKS[place]}" 2>/dev/null; then
+        hpcorch_reap "$place"
+      fi
+    done
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u 9 || true; fi
   done
   hpcorch_sweep
-  exit "$worst"
+  exit "$HPCORCH_WORST"
 }
 
 case ${1-} in
@@ -154,7 +190,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
@@ -168,6 +204,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
@@ -446,8 +483,8 @@ hpcorch_write_conf() {
   local module
   {
     hpcorch_base_conf
-    hpcorch_conf_word "$HPCORCH_NODE_DIR"
-    printf 'dir %s\n' "$REPLY"
+    hpcorch_conf_word "${HPCORCH_DATA_DIR:-$HPCORCH_NODE_DIR}"
+    printf 'dir %s\ndbfilename dump.rdb\n' "$REPLY"
     if [[ -n ${HPCORCH_IPS[*]-} ]]; then printf 'bind %s\n' "${HPCORCH_IPS[*]}"; fi
     if [[ $HPCORCH_DATA_TLS == 1 || $HPCORCH_BUS_TLS == 1 ]]; then
       hpcorch_tls_conf "$1"
@@ -455,7 +492,8 @@ hpcorch_write_conf() {
       printf 'port %d\n' "$1"
     fi
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
-      printf 'cluster-enabled yes\ncluster-config-file nodes.conf\n'
+      hpcorch_conf_word "$HPCORCH_NODE_DIR/nodes.conf"
+      printf 'cluster-enabled yes\ncluster-config-file %s\n' "$REPLY"
       printf 'cluster-announce-ip %s\n' "${HPCORCH_IPS[0]}"
     else
       printf 'cluster-enabled no\n'
@@ -469,15 +507,17 @@ hpcorch_write_conf() {
   } >"$HPCORCH_NODE_DIR/server.conf"
 }
 
-# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD.
+# hpcorch_launch: starts the server in the background; its process id in HPCORCH_CHILD. It reads its
+# configuration from standard input: the name of a file is a pattern to servers, and directories
+# that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" "$HPCORCH_NODE_DIR/server.conf"
-  ) </dev/null >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+      "$HPCORCH_SERVER" -
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -488,7 +528,8 @@ hpcorch_server_died() {
   mapfile -t lines < <(tail -n 5 -- "$HPCORCH_SERVER_LOG")
   printf '%s\n' ${lines[@]+"${lines[@]}"} >&2
   text=$(printf ' | %s' ${lines[@]+"${lines[@]}"})
-  hpcorch_fail "the server ended while starting, with exit code $code${text:+; its last words:}" \
+  hpcorch_fail "the server ended while starting${HPCORCH_STARTS_FROM:+ from $HPCORCH_STARTS_FROM}," \
+    "with exit code $code${text:+; its last words:}" \
     "${text# | }"
 }
 
@@ -771,6 +812,7 @@ tcp-backlog 4096
 timeout 0
 client-output-buffer-limit normal 0 0 0
 proto-max-bulk-len 1099511627776
+client-query-buffer-limit 1099511627776
 save ""
 appendonly no
 stop-writes-on-bgsave-error no

@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 196be55db5e8a6cc978cf1658892a47776eade1e0e2dcdb7798f4327463c06cc
+# sha256 of what follows: 6d903726b6d31d1958b7f655ebf05a852aa761c1f92a0f44b51702263e955cfd
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -18,9 +18,14 @@ HPCORCH_ELEMENTS=1
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=pbs
 
-HPCORCH_INDEX=${PBS_ARRAY_INDEX:-0}
-HPCORCH_JOB=$PBS_JOBID
-if [[ $PBS_JOBID == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
+# Torque has another name for it; the qsub of Slurm leaves Slurm's variables only.
+HPCORCH_INDEX=${PBS_ARRAY_INDEX-}
+for REPLY in "${PBS_ARRAYID-}" "${SLURM_ARRAY_TASK_ID-}" 0; do
+  HPCORCH_INDEX=${HPCORCH_INDEX:-$REPLY}
+done
+if [[ -z ${PBS_JOBID-} ]]; then PBS_JOBID=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}; fi
+HPCORCH_JOB=${PBS_ARRAY_ID:-$PBS_JOBID}
+if [[ $HPCORCH_JOB == *\[*\]* ]]; then HPCORCH_JOB="${PBS_JOBID%%\[*}[]${PBS_JOBID#*\]}"; fi
 HPCORCH_TOKEN=0123456789abcdef
 # PBS may run a task again, elsewhere, and does not say so: the mark of its first life does.
 HPCORCH_GENERATION=0
@@ -28,6 +33,24 @@ if { read -r REPLY <"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started"; } 2>/dev/n
   [[ $REPLY == "$HPCORCH_JOB" ]]; then
   HPCORCH_GENERATION=1
 fi
+HPCORCH_WALLTIME_SECONDS=0
+
+# Why a signal came. Reads: HPCORCH_WALLTIME_SECONDS HPCORCH_STARTED
+
+# hpcorch_signal_meaning: PBS sends SIGTERM when somebody deletes a job and when its walltime is
+# over. The second is recorded as the warning that other batch systems send then.
+hpcorch_signal_meaning() {
+  local slack=$((HPCORCH_WALLTIME_SECONDS < 60 ? HPCORCH_WALLTIME_SECONDS / 10 : 5))
+  [[ $HPCORCH_SIGNAL == TERM ]] && ((HPCORCH_WALLTIME_SECONDS)) || return 0
+  hpcorch_clock
+  # The clock of PBS began a little before this script did.
+  if ((REPLY - HPCORCH_STARTED >= (HPCORCH_WALLTIME_SECONDS - slack) * 100)); then
+    HPCORCH_SIGNAL=USR1
+  fi
+}
+
+# PBS starts everything with a mask of its own; this is that of whoever made this script.
+umask 0022
 # PBS starts its jobs at home, wherever they were submitted.
 cd -- "${PBS_O_WORKDIR:-/}" 2>/dev/null || cd /
 export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
@@ -107,7 +130,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
@@ -121,6 +144,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
@@ -243,7 +267,7 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
-HPCORCH_PROGRAM=(mpiexec -n 8 --bind-to core /opt/app/program 'in put')
+HPCORCH_PROGRAM=(mpiexec -n 8 -ppn 4 --bind-to core /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
 HPCORCH_PIN_APP=()
 

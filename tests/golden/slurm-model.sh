@@ -7,7 +7,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 74b443ea8cb67d6d209c581afb6dc9c1f834fcbdab0605fb756bf85b86d17521
+# sha256 of what follows: 5b2f6452102a7980f2fcdef0cd3c7a829c605d762edcb9600ce2738aec7ac59a
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -98,7 +98,7 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal HUP 129' HUP
   # Batch systems send it some time before the walltime ends, when the script asks for it.
   trap 'hpcorch_on_signal USR1 138' USR1
-  if ((HPCORCH_INDEX == 0)); then
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
         "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
@@ -112,6 +112,7 @@ hpcorch_begin() {
 # hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   else
@@ -234,7 +235,7 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
-HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --cpus-per-task=2 --mpi=pmix /opt/app/program 'in put')
+HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --ntasks-per-node=4 --cpus-per-task=2 --mpi=pmix /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
 HPCORCH_PIN_APP=()
 

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch.describe.container import Container
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.describe.workers import Workers
-from hpcorch.plan import DatabaseUse, Job, suffix
+from hpcorch.plan import DatabaseUse, Job, chunked, plan_ensemble, suffix
 from hpcorch.render import Script
-from tests.helpers import TOKEN, database_job, fake_machine, model_job, tool
+from tests.helpers import TOKEN, database_job, fake_machine, model_job, target, tool
 from tests.helpers import render as render_for
 
 HERE = Path(__file__).parent
@@ -57,6 +59,22 @@ def with_workers(model: Model) -> None:
     model.add_ml_model("m", "TORCH", b"x")
 
 
+def ensemble(*uses: str, scheduler: str = "local", prepare=None, count: int = 20) -> Job:
+    """The last job of an ensemble, as it is sent where an array may have eight tasks."""
+    described = Ensemble("ens", {"x": list(range(count))}, run_settings=RunSettings("program"))
+    for model in described if prepare is not None else ():
+        prepare(model)
+    where = target("/scratch/exp/ens", scheduler)
+    plan = plan_ensemble(
+        described,
+        lambda _: ["/opt/app/program"],
+        [DatabaseUse(f"/scratch/exp/{use}", suffix(use)) for use in uses],
+        lambda _: fake_machine(),
+        where,
+    )
+    return chunked(plan.jobs, where.scheduler, 8 if where.scheduler.is_batch else None)[-1]
+
+
 def on_slurm() -> BatchSettings:
     return BatchSettings(time="12:00:00", queue="debug", account="a1", batch_args={"qos": "x y"})
 
@@ -72,6 +90,20 @@ def many() -> RunSettings:
     settings.set_nodes(2)
     settings.set_tasks_per_node(4)
     settings.set_cpus_per_task(2)
+    return settings
+
+
+def contained() -> RunSettings:
+    image = Container("/opt/my image.sif", "--nv", {"/data": "/in side"})
+    settings = RunSettings("program", run_command="mpirun", container=image)
+    settings.set_tasks(2)
+    settings.set_mpmd_preamble(["module load it's", 'export A="$B"'])
+    return settings
+
+
+def several() -> RunSettings:
+    settings = RunSettings("program", ["it's"])
+    settings.make_mpmd(RunSettings("other", ["$x"], env_vars={"V": "1 2"}))
     return settings
 
 
@@ -125,6 +157,8 @@ CASES: dict[str, Callable[[], Job]] = {
         scheduler="slurm", db_nodes=3, batch_settings=on_slurm()
     ),
     "slurm-database-gang": lambda: database(scheduler="slurm", db_nodes=3, layout="gang"),
+    "model-container": lambda: model("app", contained(), "orchestrator"),
+    "slurm-model-several": lambda: model("app", several(), scheduler="slurm"),
     "slurm-model": lambda: model("app", many(), "orchestrator", scheduler="slurm"),
     "pbs-database-array": lambda: database(
         scheduler="pbs",
@@ -138,6 +172,19 @@ CASES: dict[str, Callable[[], Job]] = {
     "pbs-model": lambda: model("app", on_mpi(), "orchestrator", scheduler="pbs"),
     "slurm-steps-database": lambda: database(scheduler="slurm-steps", db_nodes=3),
     "slurm-steps-model": lambda: model("app", many(), scheduler="slurm-steps"),
+    "slurm-steps-model-single": lambda: model(
+        "app", RunSettings("program"), scheduler="slurm-steps"
+    ),
+    "torque-database-array": lambda: database(
+        scheduler="torque", db_nodes=3, batch_settings=BatchSettings(time="1:00:00", queue="batch")
+    ),
+    "pbs-steps-database": lambda: database(scheduler="pbs-steps", db_nodes=3),
+    "pbs-steps-model": lambda: model("app", on_mpi(), scheduler="pbs-steps"),
+    "ensemble": lambda: ensemble("orchestrator"),
+    "ensemble-colocated": lambda: ensemble(prepare=lambda it: it.colocate_db_uds()),
+    "slurm-ensemble": lambda: ensemble(scheduler="slurm"),
+    "pbs-ensemble": lambda: ensemble(scheduler="pbs"),
+    "slurm-steps-ensemble": lambda: ensemble(scheduler="slurm-steps", count=9),
     "model-ugly": lambda: model(
         "app", RunSettings("program", list(UGLY), env_vars={"A B-c": "x\ny", "N": 1.5, "E": ""})
     ),
@@ -145,7 +192,7 @@ CASES: dict[str, Callable[[], Job]] = {
 
 
 def scheduler_of(case: str) -> str:
-    names = ("slurm-steps", "slurm", "pbs")
+    names = ("slurm-steps", "slurm", "pbs-steps", "pbs", "torque")
     return next((name for name in names if case.startswith(name + "-")), "local")
 
 
@@ -196,7 +243,7 @@ def test_the_header_holds_the_hash_of_what_follows(case):
     assert mark
     assert digest == script.sha256 == hashlib.sha256(body.encode()).hexdigest()
     assert head.startswith("#!/bin/bash\n")
-    command = {"slurm": "sbatch", "pbs": "qsub"}.get(scheduler_of(case), "bash")
+    command = {"slurm": "sbatch", "pbs": "qsub", "torque": "qsub"}.get(scheduler_of(case), "bash")
     assert f"# to submit it by hand: {command} THIS_FILE\n" in head
     assert f"from {scheduler_of(case)}/" in head
 
@@ -216,7 +263,7 @@ def test_a_script_holds_no_secret(case):
     assert not re.search(r"password=[0-9A-Za-z]", script.text)
     assert not re.search(r"(?i)\b(requirepass|masterauth) ", script.text)
     # A batch job is found by its token again, so that one stands there; it opens nothing.
-    assert (TOKEN in script.text) == (scheduler_of(case) in ("slurm", "pbs"))
+    assert (TOKEN in script.text) == (scheduler_of(case) in ("slurm", "pbs", "torque"))
 
 
 @pytest.mark.parametrize("case", CASES)

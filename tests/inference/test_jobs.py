@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +77,25 @@ def test_models_of_a_cluster_are_there_when_it_answers(exp):
     until(lambda: not processes(directory(exp, database)), "the end of all processes")
 
 
+def test_members_of_an_ensemble_find_the_models_that_it_brings(exp):
+    database = exp.create_database(port=free_port(), workers=1)
+    exp.start(database)
+    settings = exp.create_run_settings(sys.executable, ["-c", PROGRAM])
+    ensemble = exp.create_ensemble("many", run_settings=settings, replicas=3)
+    ensemble.add_ml_model("mlp", "ONNX", models.mlp())
+    ensemble.add_function("twice", twice)
+    ensemble.disable_key_prefixing()
+    ensemble[2].add_function("own", twice)
+    with pytest.raises(InputError, match="a script of that name is attached already"):
+        ensemble.add_function("own", twice)
+    exp.start(ensemble)
+    assert set(exp.get_status(ensemble)) == {TaskState.COMPLETED}, [
+        path.read_text() for path in (directory(exp, ensemble) / "logs").glob("*.err")
+    ]
+    with database.client() as client:
+        assert client.script_exists("own")
+
+
 def test_a_worker_that_crashes_is_started_again(exp):
     database = exp.create_database(port=free_port(), workers=1)
     exp.start(database)
@@ -125,7 +143,7 @@ def test_a_framework_that_is_missing_is_refused_before_anything_starts(exp, tmp_
     python.write_text("#!/bin/sh\necho 'No module named hpcorch' >&2\nexit 1\n")
     with pytest.raises(InputError, match="cannot run model workers: No module named hpcorch"):
         exp.start(database)
-    assert not Path(exp.exp_path).exists()
+    assert not directory(exp, database).exists()
 
 
 def test_what_cannot_be_attached_is_refused(exp, tmp_path):
@@ -154,6 +172,7 @@ def test_the_list_of_models_holds_what_was_said(exp):
     database = exp.create_database(workers=1)
     database.add_script("s", "def f(x):\n    return x\n")
     files = {file.path: file.data for file in model_files(database.attachments)}
-    assert files["models/0.script"].startswith(b"def f")
+    folder = list(files)[-1].removesuffix("/list.json")
+    assert files[f"{folder}/0.script"].startswith(b"def f")
     wanted = {"kind": "script", "name": "s", "file": "0.script", "language": "TORCHSCRIPT"}
-    assert json.loads(files["models/list.json"]) == [{**wanted, "device": "CPU"}]
+    assert json.loads(files[f"{folder}/list.json"]) == [{**wanted, "device": "CPU"}]

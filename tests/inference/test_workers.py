@@ -26,6 +26,8 @@ from hpcorch.errors import InputError, InputTypeError, SecurityError
 from tests.helpers import until
 from tests.inference import models
 from tests.inference.conftest import Lab
+from tests.module.conftest import module_path
+from tests.redis.conftest import running
 
 pytestmark = pytest.mark.redis
 
@@ -46,6 +48,60 @@ def test_one_model_three_ways(client):
     close(client.get_tensor("out"))
     client.run_model("mlp", ["in"], "out2", durable=True)
     close(client.get_tensor("out2"))
+
+
+def test_names_take_the_prefixes_of_ensembles(uds_lab, connect):
+    client = connect(uds_lab, SSKEYIN="member_3", SSKEYOUT="member_3")
+    client.set_model("shared", MLP, "ONNX")
+    client.put_tensor("in", ROWS)
+    client.run_model("shared", "in", "out")
+    close(client.get_tensor("out"))
+    assert client.key_exists("member_3.out")
+    client.use_model_ensemble_prefix(True)
+    assert not client.model_exists("shared")
+    client.set_model("own", MLP, "ONNX")
+    close(client.infer("own", ROWS)[0])
+    client.set_function("shift", shift)
+    client.run_script("shift", "shift", ["in", "in"], ["twice", "positive"])
+    np.testing.assert_array_equal(client.get_tensor("twice"), 2 * ROWS)
+    client.use_model_ensemble_prefix(False)
+    assert client.model_exists("member_3.own")
+    assert client.script_exists("member_3.shift")
+
+
+def test_tensors_of_smartredis_programs_are_inputs_and_outputs(tmp_path, connect):
+    with running(tmp_path, "--loadmodule", module_path()) as server:
+        lab = Lab([server])
+        try:
+            lab.start()
+            client = connect(lab)
+            client.set_model("mlp", MLP, "ONNX")
+            command = ("AI.TENSORSET", "in", "FLOAT", 3, 64, "BLOB", ROWS.tobytes())
+            server.admin().execute_command(*command)
+            client.run_model("mlp", "in", "out")
+            held = server.admin().execute_command("AI.TENSORGET", "out", "META", "BLOB")
+            assert held[1] == b"FLOAT"
+            close(np.frombuffer(held[5], np.float32).reshape(held[3]))
+            client.run_model("mlp", "in", "again", durable=True)
+            close(client.get_tensor("again"))
+            with pytest.raises(RedisRuntimeError, match="an input cannot be had: .* key 'none'"):
+                client.run_model("mlp", "none", "out")
+        finally:
+            lab.close()
+
+
+def test_what_is_stored_already_is_not_loaded_again(client, uds_lab):
+    client.set_model("kept", MLP, "ONNX")
+    client.infer("kept", ROWS)
+    before = uds_lab.log().count("loaded the model kept")
+    store = client._inference.store
+    version = store.find("model", "kept").version
+    client.set_model("kept", MLP, "ONNX")
+    client.infer("kept", ROWS)
+    assert store.find("model", "kept").version == version
+    assert uds_lab.log().count("loaded the model kept") == before == 1
+    client.set_model("kept", MLP, "ONNX", batch_size=4)
+    assert store.find("model", "kept").version != version
 
 
 @pytest.mark.parametrize("kind", ["password", "tls", "tcp"])
@@ -319,8 +375,9 @@ def test_a_queued_request_outlives_its_worker_once(own_lab, connect, tmp_path):
         with ThreadPoolExecutor(1) as pool:
             future = pool.submit(client.run_script, name, "deadly", "in", name, durable=True)
             while not future.done():
+                # Its first act is to take up the request, so it may end before it says it is ready.
                 if own_lab.workers["w0"].poll() is not None:
-                    own_lab.start()
+                    own_lab.begin()
                 time.sleep(0.01)
         assert (tmp_path / name).read_text() == tried
         if name == "once":

@@ -160,7 +160,7 @@ def test_a_cluster_that_loses_one_shard_takes_its_address_back_and_has_failed(ex
     assert not database.is_active()
     exp.stop(database)
     assert exp.get_status(database) == [TaskState.FAILED]
-    shot = exp._snapshots()[0]
+    shot = exp._ledger.snapshots()[0]
     assert "the server ended with exit code 137" in shot.reason
 
 

@@ -146,7 +146,7 @@ def test_a_running_program_can_be_stopped_and_started_again(exp, tmp_path):
 
 
 def test_a_program_that_ignores_being_asked_is_killed(exp, tmp_path, mocker):
-    mocker.patch("hpcorch.stop.stop.__defaults__", (0.3,))
+    mocker.patch("hpcorch.stop.stop.__defaults__", (0.3, None))
     mark = tmp_path / "mark"
     code = 'trap "" TERM; touch "$1"; while :; do read -rt 9 <> <(:); done'
     model = bash_model(exp, "deaf", code, str(mark))
@@ -200,7 +200,7 @@ def test_a_program_whose_database_dies_early_fails_with_the_reason(exp, tmp_path
     exp.start(database, model, wait=False)
     exp.poll()
     assert exp.get_status(database, model) == [TaskState.FAILED, TaskState.FAILED]
-    reason = exp._snapshots()[1].reason
+    reason = exp._ledger.snapshots()[1].reason
     assert "the database in" in reason
     assert "has ended" in reason
     assert "no-such-directive" in reason
@@ -263,7 +263,7 @@ def test_pinning_to_a_cpu_that_the_job_lacks_fails_with_the_allowed_ones(exp):
     model.colocate_db_uds(custom_pinning=[4095])
     exp.start(model)
     assert exp.get_status(model) == [TaskState.FAILED]
-    assert "cannot have CPU number 4095: this task may use" in exp._snapshots()[0].reason
+    assert "cannot have CPU number 4095: this task may use" in exp._ledger.snapshots()[0].reason
 
 
 def test_a_colocated_database_needs_its_password(exp):

@@ -41,10 +41,10 @@ OBSERVER = """
 import json, sys
 from hpcorch import Experiment
 exp = Experiment.attach(sys.argv[1])
-shots = {shot.run.entity: str(shot.state) for shot in exp._snapshots()}
+shots = {shot.run.entity: str(shot.state) for shot in exp._ledger.snapshots()}
 if len(sys.argv) > 2:
     exp.stop()
-print(json.dumps([shots, {shot.run.entity: str(shot.state) for shot in exp._snapshots()}]))
+print(json.dumps([shots, {shot.run.entity: str(shot.state) for shot in exp._ledger.snapshots()}]))
 """
 
 
@@ -142,7 +142,7 @@ def test_attach_refuses_a_directory_without_an_experiment(tmp_path):
 def test_tasks_whose_supervisor_was_killed_are_seen_and_stopped(exp, tmp_path):
     database = exp.create_database(port=free_port(2), db_nodes=2)
     exp.start(database)
-    supervisor = exp._runs()[0].job.job
+    supervisor = exp._ledger.runs()[0].job.job
     assert "--token" in command_line(int(supervisor))
     kill(int(supervisor))
     assert exp.get_status(database) == [TaskState.RUNNING]
@@ -163,7 +163,7 @@ def test_a_program_whose_task_was_killed_is_not_called_completed(exp, tmp_path):
             kill(pid)
     exp.poll()
     assert exp.get_status(model) == [TaskState.FAILED]
-    assert "died without a record" in exp._snapshots()[0].reason
+    assert "died without a record" in exp._ledger.snapshots()[0].reason
     until(lambda: not processes(mark), "the end of the program that lost its task")
 
 
@@ -177,7 +177,7 @@ def test_everything_killed_at_once_is_lost_and_not_completed(exp, tmp_path):
         kill(pid)
     exp.poll()
     assert exp.get_status(model) == [TaskState.LOST]
-    assert "no exit record" in exp._snapshots()[0].reason
+    assert "no exit record" in exp._ledger.snapshots()[0].reason
     exp.stop()
 
 
@@ -186,6 +186,6 @@ def test_a_program_that_somebody_else_ends_is_cancelled_and_not_waited_for(exp, 
     model = bash_model(exp, "m", 'touch "$1"; exec sleep 600', str(mark))
     exp.start(model, block=False)
     until(mark.exists, "the start of the program")
-    kill(int(exp._runs()[0].job.job), signal.SIGTERM)
+    kill(int(exp._ledger.runs()[0].job.job), signal.SIGTERM)
     until(lambda: exp.finished(model), "the end of the program", 10)
     assert exp.get_status(model) == [TaskState.CANCELLED]

@@ -17,7 +17,10 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ("setup.cfg", "pyproject.toml", "LICENSE", "README.md", "hpcorch", "templates", "site")
+SHIPPED = (
+    *("setup.cfg", "setup.py", "pyproject.toml", "LICENSE", "README.md"),
+    *("hpcorch", "templates", "site"),
+)
 FOLDERS = ("templates", "site")
 
 Files = dict[str, dict[str, str]]  # folder, file in it, digest
@@ -43,9 +46,10 @@ class Found(NamedTuple):
     files: Files
 
 
-def call(*argv: str | Path, cwd: Path) -> str:
+def call(*argv: str | Path, cwd: Path, **variables: str) -> str:
     # Without PYTHONPATH and outside the checkout, so that only what is installed can be found.
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env |= variables
     done = subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -59,10 +63,11 @@ def look(python: Path, cwd: Path) -> Found:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the working tree, with the awkward kinds of files that templates may be."""
     copy = tmp_path_factory.mktemp("checkout")
+    unwanted = shutil.ignore_patterns("__pycache__", "*.so")
     for name in SHIPPED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy / name, ignore=unwanted)
         elif source.exists():
             shutil.copy2(source, copy / name)
     for name in ("top.j2", "new/deep/er/no-extension", "new/x.sh", "new/x.toml", "new/x.md"):
@@ -112,6 +117,8 @@ def test_wheel(wheel: Path, checkout: Path, expected: Files, tmp_path: Path) -> 
     for folder in FOLDERS:
         assert {f"hpcorch/_data/{folder}/{name}" for name in expected[folder]} <= set(names)
     assert "hpcorch/py.typed" in names
+    assert any(name.startswith("hpcorch/module/server_module.") for name in names)
+    assert "hpcorch/module/src/tensor.c" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"hpcorch"}
 
     python = fresh_python(tmp_path / "env", wheel)
@@ -119,6 +126,21 @@ def test_wheel(wheel: Path, checkout: Path, expected: Files, tmp_path: Path) -> 
     assert found.files == expected
     assert all(folder.startswith(str(tmp_path)) for folder in found.folders.values())
     assert (tmp_path / "env" / "bin" / "hpcorch").exists()
+
+
+def test_without_a_compiler_the_server_module_is_left_out_and_the_rest_is_there(
+    checkout: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(
+        checkout, tmp_path / "copy", ignore=shutil.ignore_patterns("build", "*.egg-info")
+    )
+    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir")
+    call(*build, tmp_path, copy, cwd=tmp_path, CC="no-such-compiler")
+    (built,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        names = archive.namelist()
+    assert not any(name.endswith(".so") for name in names)
+    assert {"hpcorch/module/library.py", "hpcorch/module/src/tensor.c"} <= set(names)
 
 
 def test_editable(checkout: Path, expected: Files, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from redis.crc import key_slot
 
 from hpcorch.client import Client, ConfigOptions, RedisConnectionError, RedisRuntimeError
 from hpcorch.client.registry import register, unregister
-from hpcorch.errors import InputTypeError
 from tests.redis.conftest import RunningServer, free_port, make_certificates, private, spawn
 
 pytestmark = pytest.mark.redis
@@ -209,7 +208,7 @@ def test_a_moved_slot_is_followed(cluster):
     ],
 )
 def test_arguments_of_the_wrong_type(arguments):
-    with pytest.raises(InputTypeError):
+    with pytest.raises(TypeError):
         Client(**arguments)
 
 

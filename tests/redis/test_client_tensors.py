@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hpcorch.client import Client, ConfigOptions, RedisBadAllocError, RedisRuntimeError
+from tests.redis.conftest import running
 
 pytestmark = pytest.mark.redis
 
@@ -98,13 +103,100 @@ def test_names_may_hold_anything(client):
         client.delete_tensor(name)
 
 
-def test_300_mib(tcp_server):
-    array = np.arange(300 * 2**20 // 8, dtype=np.float64).reshape(-1, 1024)
-    with Client(cluster=False, address=tcp_server.ssdb) as client:
+def test_more_than_servers_allow_by_default(tmp_path):
+    limit = str(2**40)
+    raised = ("--proto-max-bulk-len", limit, "--client-query-buffer-limit", limit)
+    # Pages of zeros that nobody has written to take no memory.
+    array = np.zeros((1025, 2**20), np.uint8)
+    array[-1, -1] = 7
+    with running(tmp_path, *raised) as server, Client(False, server.ssdb) as client:
         client.put_tensor("huge", array)
         got = client.get_tensor("huge")
-        client.delete_tensor("huge")
-    assert np.array_equal(got, array)
+        assert got.shape == array.shape
+        assert got[-1, -1] == 7
+        server.admin().config_set("client-query-buffer-limit", 2**30)
+        with pytest.raises(RedisRuntimeError, match=r"'huge'.*client-query-buffer-limit"):
+            client.put_tensor("huge", array)
+        assert client.tensor_exists("huge")
+
+
+OUTS = {
+    "same order": np.empty((200, 300)),
+    "other order": np.empty((200, 300), order="F"),
+    "strided": np.empty((400, 300))[::2],
+    "native order said": np.empty((200, 300), "=f8"),
+    "subclass": np.empty((200, 300)).view(np.matrix),
+}
+
+
+@pytest.mark.parametrize("how", OUTS)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_given_array_is_filled(tcp_server, how, order):
+    array = np.random.default_rng(0).standard_normal((200, 300)).copy(order=order)
+    with Client(False, tcp_server.ssdb) as client:
+        client.put_tensor("out", array)
+        out = OUTS[how]
+        out[...] = 0
+        assert client.get_tensor("out", out=out) is out
+        assert np.array_equal(out, array)
+
+
+def test_a_given_array_that_does_not_fit(tcp_server):
+    frozen = np.empty((200, 300))
+    frozen.flags.writeable = False
+    wrong: Any = [0.0]
+    with Client(False, tcp_server.ssdb) as client:
+        client.put_tensor("out", np.zeros((200, 300)))
+        for out in (np.empty((300, 200)), np.empty((200, 300), ">f8"), np.empty((200, 300), "f4")):
+            with pytest.raises(
+                RedisRuntimeError, match=r"'out' .*float64 of shape \(200, 300\), but"
+            ):
+                client.get_tensor("out", out=out)
+        with pytest.raises(ValueError, match="read-only"):
+            client.get_tensor("out", out=frozen)
+        with pytest.raises(TypeError, match="not list"):
+            client.get_tensor("out", out=wrong)
+        for empty in ((), (0,), (3, 0)):
+            client.put_tensor("out", np.zeros(empty))
+            assert client.get_tensor("out", out=np.ones(empty)).shape == empty
+
+
+HIGH_WATER = """
+import sys, numpy as np
+from hpcorch.client import Client
+def peak():
+    text = open("/proc/self/status").read()
+    return int(text.partition("VmHWM:")[2].split()[0]) * 1024
+with Client(False, sys.argv[1]) as client:
+    array = np.ones(int(sys.argv[2]) // 8)
+    client.put_tensor("small", array[:1000])
+    client.get_tensor("small")
+    before = peak()
+    client.put_tensor("peak", array)
+    after_put = peak()
+    del array
+    # What the array has left can be used again, so that a second one is held.
+    held = np.ones(int(sys.argv[2]) // 8)
+    before_get = peak()
+    got = client.get_tensor("peak")
+    print(after_put - before, peak() - before_get)
+"""
+
+
+@pytest.mark.parametrize("kind", ["tcp", "uds", "tls"])
+def test_no_copies_are_made_on_the_way(request, kind):
+    server = request.getfixturevalue(f"{kind}_server")
+    size = 2**26
+    found = subprocess.run(
+        [sys.executable, "-c", HIGH_WATER, server.ssdb, str(size)],
+        env={**os.environ, "HPCORCH_CREDENTIALS": str(server.credentials or "")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    put, get = map(int, found.stdout.split())
+    assert put < size / 10
+    assert size / 2 < get < size * 1.1
 
 
 def test_numpy_reads_what_is_stored_and_we_read_what_numpy_writes(tcp_server):

@@ -106,7 +106,7 @@ def test_every_call_names_all_jobs_and_has_a_time_limit():
     assert PBS.cancel_command(both, force=False).argv == ("qdel", *ids)
     assert PBS.cancel_command(both, force=True).argv == ("qdel", "-W", "force", *ids)
     commands = [history, PBS.queue_command(both), PBS.find_command("a", "b")]
-    assert all(0 < call.timeout <= 60 for call in (*commands, *PBS.limits_commands()))
+    assert all(0 < call.timeout <= 120 for call in (*commands, *PBS.limits_commands()))
     assert [PBS.job_label(ref) for ref in both] == ["7.head", "9[0-2].head"]
 
 
@@ -158,10 +158,17 @@ def test_a_server_that_breaks_off_makes_no_job_disappear():
 def test_limits_of_queues():
     server = "Server: s\n    default_queue = a\n    max_array_size = 50\n"
     queues = "Queue: a\n    resources_max.nodect = 4\n    resources_max.walltime = 24:00:00\n"
-    told = [Result((), 0, text, "") for text in (server, queues + "\nQueue: b\n    x = 1\n")]
-    wanted = {"a": QueueLimits(4, 86400), "b": QueueLimits()}
+    queues += "\nQueue: b\n    x = 1\n\nQueue: r\n    queue_type = Route\n"
+    # Two vnodes are one host.
+    hosts = ("n1", "n1", "n2", "n3")
+    nodes = "".join(f"v{host}\n     resources_available.host = {host}\n\n" for host in hosts)
+    told = [Result((), 0, text, "") for text in (server, queues, nodes)]
+    wanted = {"a": QueueLimits(3, 86400), "b": QueueLimits(3), "r": QueueLimits()}
     assert PBS.parse_limits(told) == Limits(50, wanted, "a")
-    assert PBS.parse_limits([Result((), 255, "", "down")] * 2) == Limits()
+    told[2] = Result((), 1, nodes, "no permission")
+    wanted = {"a": QueueLimits(4, 86400), "b": QueueLimits(), "r": QueueLimits()}
+    assert PBS.parse_limits(told) == Limits(50, wanted, "a")
+    assert PBS.parse_limits([Result((), 255, "", "down")] * 3) == Limits()
 
 
 def program(folder: Path, name: str, body: str) -> None:
@@ -205,9 +212,11 @@ if [[ -e $HPCORCH_RUN_DIR/wait ]]; then sleep 20 & wait || kill $!; fi
 if ((HPCORCH_INDEX == 2)); then code=${code/0/3}; fi
 printf '{"index":1,"job":"%s","code":%d}\\n' "$HPCORCH_JOB" "$code" >"$folder/$HPCORCH_INDEX"
 """
-# As recorded: pbsdsh ends with 0, takes a number, and passes SIGTERM on; pbs_tmrsh takes a name.
+# As recorded: pbsdsh ends with 0, takes a line of the list of nodes, and passes SIGTERM on;
+# pbs_tmrsh takes a name.
 STARTERS = {
-    "pbsdsh": 'n=$2; shift 3; NODE=n$n "$@" & trap "kill $!" TERM; wait; wait; exit 0',
+    "pbsdsh": 'mapfile -t n <"$PBS_NODEFILE"; export NODE=${n[$2]}; shift 3; "$@" & '
+    'trap "kill $!" TERM; wait; wait; exit 0',
     "pbs_tmrsh": 'h=$1; shift; NODE=$h PATH=/bin:/usr/bin "$@"',
     "ssh": 'NODE=$4 env -u PBS_JOBID -u PBS_NODEFILE bash -c "$5"',
     "mpiexec": 'shift 2; for r in 0 1 2; do PMI_RANK=$r NODE=n$r "$@" & done; wait',

@@ -156,7 +156,7 @@ def test_qdel_is_loud_about_jobs_that_are_gone_and_still_ends_the_others(name):
 
 @pytest.mark.parametrize("name", in_group("limits"))
 def test_limits_are_those_of_the_server(name):
-    limits = PBS.parse_limits([SHOTS[name].result()] * 2)
+    limits = PBS.parse_limits([SHOTS[name].result()] * 3)
     size, queue = (10000, "workq") if name == "qstat-B" else (None, "")
     assert (limits.array_size, limits.default_queue) == (size, queue)
     workq = {"workq": QueueLimits()}

@@ -13,6 +13,8 @@ BASE = {
     "slurmctld": "slurmctld",
     "slurmd": "slurmd",
     "sbatch": "slurm-client",
+    # Slurm's own qsub, qstat and qdel; others may stand under these names.
+    "generate_pbs_nodefile": "slurm-wlm-torque",
     "munged": "munge",
     "ip": "iproute2",
     "nsenter": "util-linux",

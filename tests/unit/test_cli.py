@@ -14,7 +14,7 @@ import pytest
 from hpcorch import __version__, errors
 from hpcorch.cli import check_files, check_programs, check_system, doctor, finding, runs
 from hpcorch.cli.main import VERBS, exit_code, main
-from hpcorch.rundir import Journal, Run
+from hpcorch.journal import Journal, Part, Run
 from hpcorch.schedulers.base import JobId, TaskState
 from hpcorch.track import RunSnapshot, TaskSnapshot
 
@@ -130,6 +130,13 @@ print(sorted(m for m in sys.modules if m in heavy or m.startswith("hpcorch.")), 
         (["render", "database", "--server", "no-such"], 2, "--server is 'no-such'"),
         (["render", "database", "--scheduler", "lfs"], 2, "launcher is 'lfs'"),
         (["render", "database", "--path", "a\nb"], 2, "path is 'a\\nb'"),
+        (["render", "database", "--layout", "ring"], 2, "layout is 'ring'"),
+        (["render", "database", "--scheduler", "local", "--time", "1:00:00"], 2, "time of orch"),
+        (["render", "database", "--scheduler", "slurm", "--time", "1h"], 2, "time is '1h'"),
+        (["render", "database", "--scheduler", "local", "--cpus", "2"], 2, "cpus of orch"),
+        (["render", "database", "--scheduler", "slurm", "--run-arg", "v"], 2, "no srun starts"),
+        (["render", "database", "--checkpoint-every", "0"], 2, "freq is 0"),
+        (["render", "database", "--restore", "nowhere"], 2, "there is no checkpoint there"),
         (["render", "database", "--", "echo"], 2, "a database takes no program"),
         (["render", "database", "-o", "no/such/dir"], 1, "No such file or directory"),
         (["render", "model", "m"], 2, "the program of m is missing"),
@@ -275,9 +282,9 @@ def test_a_run_that_was_replaced_is_not_shown(here):
     where = here / "exp" / "m"
     journal = Journal(here / "exp")
     for number in range(2):
-        run = Run("m", "model", str(where), 1, number, f"t{number}", "local", 0.0, JobId(GONE))
+        run = Run("m", "model", str(where), 1, number, f"t{number}", "local", 0.0)
         journal.intend(run)
-        journal.submitted(run)
+        journal.submitted(Part(run.token, 1, JobId(GONE)))
     found = runs.locate(str(here / "exp"))
     assert [run.token for run in found] == ["t0", "t1"]
     assert [run.token for run in runs.latest(found)] == ["t1"]

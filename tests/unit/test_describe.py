@@ -42,7 +42,12 @@ WRONG_VALUES = [
     (Orchestrator, "path", "a\nb", "a path that is not empty and has no control characters"),
     (RunSettings, "exe", "a=b", "a path without '='"),
     (RunSettings, "exe", "", "a path that is not empty and has no control characters"),
-    (RunSettings, "run_command", "srun2", "one of auto, none, srun, mpirun, mpiexec"),
+    (
+        RunSettings,
+        "run_command",
+        "srun2",
+        "one of auto, none, srun, mpirun, mpiexec, orterun, aprun",
+    ),
     (model, "name", "-m", NAMES),
     (model, "name", "a" * 65, NAMES),
     (tcp, "port", 80, "a whole number from 1024 to 65535"),
@@ -72,7 +77,7 @@ WRONG_TYPES = [
     (RunSettings, "exe_args", 5, "text or a list of texts"),
     (RunSettings, "env_vars", ["A=1"], "a mapping of variable names to values"),
     (model, "name", None, "text"),
-    (model, "params", 5, "a mapping of variable names to values"),
+    (model, "params", 5, "a mapping of parameter names to values"),
     (tcp, "port", "6379", "a whole number from 1024 to 65535"),
     (tcp, "limit_app_cpus", 1, "True or False"),
     (tcp, "debug", "yes", "True or False"),
@@ -238,7 +243,7 @@ def test_run_settings_must_be_run_settings():
 
 def test_only_databases_and_models_can_be_started(exp):
     for what in ("x", None, RUN):
-        with pytest.raises(InputTypeError, match="a database or a model is expected"):
+        with pytest.raises(InputTypeError, match="a database, a model or an ensemble is expected"):
             exp.start(what)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hpcorch.paths import templates_dir
 from hpcorch.rundir import write_whole
 from hpcorch.schedulers.base import Command, JobId, JobRef, Result, Submittable, TaskState
 from hpcorch.schedulers.local import LocalScheduler
-from tests.helpers import TOKEN, command_line, is_alive, kill, model_job, processes, render, until
+from tests.helpers import command_line, is_alive, kill, model_job, processes, render, until
 
 SCHEDULER = schedulers.create("local", templates_dir(), {})
 JOB = JobRef(JobId("7"), "tok", 2)
@@ -77,10 +78,11 @@ def test_an_unknown_scheduler_is_refused_with_the_known_ones():
 
 
 class Lab:
-    """Submits one job to the real tool and asks about it."""
+    """Submits one job, with a token of its own, to the real tool and asks about it."""
 
-    def __init__(self, where: Path, code: str, token: str = TOKEN) -> None:
+    def __init__(self, where: Path, code: str) -> None:
         self.where = where
+        token = secrets.token_hex(8)
         model = Model("m", RunSettings("bash", ["-c", code, "_", str(where / "mark")]))
         script = render(model_job(model, where, "/bin/bash")).text
         (where / "logs").mkdir(parents=True)
@@ -131,20 +133,20 @@ def test_a_job_is_listed_while_it_runs_and_not_afterwards(tmp_path):
 
 
 def test_a_job_is_found_by_its_token_while_it_lives(tmp_path):
-    lab, other = Lab(tmp_path / "a", LONG), Lab(tmp_path / "b", LONG, "another")
+    lab, other = Lab(tmp_path / "a", LONG), Lab(tmp_path / "b", LONG)
     lab.started()
     other.started()
 
     def find(token):
         return shell.run(SCHEDULER.find_command("db", token)).out.split()
 
-    assert find(TOKEN) == [str(lab.pid)]
-    assert find("another") == [str(other.pid)]
+    assert find(lab.ref.token) == [str(lab.pid)]
+    assert find(other.ref.token) == [str(other.pid)]
     assert find("nothing") == []
     for item in (lab, other):
         item.cancel(force=True)
         item.gone()
-    assert find(TOKEN) == []
+    assert find(lab.ref.token) == []
 
 
 def test_a_job_outlives_whoever_submitted_it_and_has_no_terminal(tmp_path):

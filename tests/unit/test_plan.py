@@ -141,8 +141,8 @@ def test_slurm_launches_many_processes_with_explicit_resources():
     settings.set_nodes(2)
     settings.set_tasks_per_node(4)
     settings.set_cpus_per_task(3)
-    expected = ("srun", "--nodes=2", "--ntasks=8", "--cpus-per-task=3", "--mpi=pmix", "-x", "1")
-    assert words(settings, "slurm") == (*expected, "/p")
+    size = ("--nodes=2", "--ntasks=8", "--ntasks-per-node=4", "--cpus-per-task=3")
+    assert words(settings, "slurm") == ("srun", *size, "--mpi=pmix", "-x", "1", "/p")
     assert words(RunSettings("p"), "slurm") == ("/p",)
     with pytest.raises(InputError, match="run_command of m is 'srun': only Slurm has it"):
         words(RunSettings("p", run_command="srun"))
@@ -158,9 +158,8 @@ def test_what_only_a_batch_system_can_honour_is_refused_elsewhere():
 
 def test_limits_name_what_is_too_large():
     limits = Limits(4, {"short": QueueLimits(2, 300)}, "short")
-    check_limits(Resources("db", "t", elements=4, nodes=2, walltime="00:05:00"), limits)
+    check_limits(Resources("db", "t", nodes=2, walltime="00:05:00"), limits)
     for wanted, words in (
-        (Resources("db", "t", elements=5), "db has 5 tasks: this cluster's arrays have at most 4"),
         (Resources("db", "t", queue="x"), "queue of db is 'x': this cluster has short"),
         (Resources("db", "t", nodes=3), "db needs 3 nodes: the queue short has 2"),
         (Resources("db", "t", walltime="00:05:01"), "the queue short allows 5 minutes"),
@@ -206,3 +205,51 @@ def test_the_socket_s_mode_is_octal():
     colocation = model_job(model, "/r", "/p", machine=fake_machine()).colocation
     assert colocation is not None
     assert colocation.socket_mode == "750"
+
+
+def on_slurm(prepare, **facts):
+    database = Orchestrator(**facts)
+    prepare(database)
+    return database_job(database, scheduler="slurm")
+
+
+def test_cpus_of_shards_are_asked_for_and_told_to_the_steps_of_a_gang():
+    array = on_slurm(lambda it: it.set_cpus(4), db_nodes=3)
+    assert "--cpus-per-task=4" in array.directives
+    gang = on_slurm(lambda it: it.set_cpus(4), db_nodes=3, layout="gang")
+    assert "--cpus-per-task=4" in gang.directives
+    assert gang.run_args == ("--cpus-per-task=4",)
+
+
+def test_run_args_reach_the_srun_of_a_gang_and_are_refused_without_one():
+    def prepare(database):
+        database.set_run_arg("--mpi", "none")
+        database.set_run_arg("quiet")
+
+    gang = on_slurm(prepare, db_nodes=2, layout="gang")
+    assert gang.run_args == ("--mpi=none", "--quiet")
+    with pytest.raises(InputError, match="run_args of orchestrator holds 'mpi': no srun starts"):
+        on_slurm(prepare, db_nodes=2)
+    with pytest.raises(InputError, match="holds 'nodes': hpcorch sets it itself"):
+        on_slurm(lambda it: it.set_run_arg("nodes", "3"), db_nodes=2, layout="gang")
+
+
+@pytest.mark.parametrize(
+    ("walltime", "plain", "saving"),
+    [("", 0, 0), ("00:04:00", 0, 0), ("00:05:00", 60, 60), ("01:00:00", 60, 360)],
+)
+def test_what_has_to_save_is_warned_earlier(walltime, plain, saving):
+    for checkpoint, seconds in ((False, plain), (True, saving)):
+        job = database_job(
+            Orchestrator(checkpoint=checkpoint, batch_settings=BatchSettings(time=walltime)),
+            scheduler="slurm",
+        )
+        assert job.resources.warn_seconds == seconds
+
+
+def test_what_is_saved_and_when_is_the_last_word_on_it():
+    database = Orchestrator()
+    database.set_db_conf("save", "900 1")
+    database.enable_checkpoints(60)
+    lines = [words for words in database_job(database).server.directives if words[0] == "save"]
+    assert lines[-1] == ("save", "60", "1")

@@ -13,7 +13,7 @@ import pytest
 
 from hpcorch import rundir
 from hpcorch.errors import InputError, RunNotFound, StorageError
-from hpcorch.rundir import Journal, Run
+from hpcorch.journal import Journal, Run, find_runs
 from hpcorch.schedulers.base import JobId
 
 
@@ -139,9 +139,9 @@ def test_the_journal_tells_what_happened(tmp_path):
     one, two, three = run("one"), run("two", run_id=1), run("three", entity="f", elements=3)
     for item in (one, two, three):
         journal.intend(item)
-    journal.submitted(replace(one, job=JobId("11", "c")))
-    journal.rejected(two, "no")
-    journal.submitted(replace(three, job=JobId("33")))
+    journal.submitted(replace(one.parts[0], job=JobId("11", "c")))
+    journal.rejected(two.parts[0], "no")
+    journal.submitted(replace(three.parts[0], job=JobId("33")))
     journal.stopping([one])
     found = journal.runs()
     assert [item.token for item in found] == ["one", "two", "three"]
@@ -197,7 +197,7 @@ def test_bytes_that_are_no_text_do_not_hide_the_journal(tmp_path):
 WRITE_MANY = """
 import sys
 from pathlib import Path
-from hpcorch.rundir import Journal, Run
+from hpcorch.journal import Journal, Run
 for number in range(50):
     token = sys.argv[2] + str(number)
     Journal(Path(sys.argv[1])).intend(Run("e", "model", "y" * 500, 1, 0, token, "local", 0.0))
@@ -245,8 +245,8 @@ def test_an_address_counts_only_with_both_its_files_and_its_own_job(tmp_path):
 def test_runs_are_found_by_the_experiment_or_the_entity(tmp_path):
     journal = Journal(tmp_path)
     with pytest.raises(RunNotFound):
-        rundir.find_runs(tmp_path)
+        find_runs(tmp_path)
     for name in ("e", "f"):
         journal.intend(run(name, entity=name, directory=str(tmp_path / name)))
-    assert [item.entity for item in rundir.find_runs(tmp_path)] == ["e", "f"]
-    assert [item.entity for item in rundir.find_runs(tmp_path / "f")] == ["f"]
+    assert [item.entity for item in find_runs(tmp_path)] == ["e", "f"]
+    assert [item.entity for item in find_runs(tmp_path / "f")] == ["f"]

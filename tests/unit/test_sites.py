@@ -6,13 +6,14 @@ import pytest
 
 from hpcorch import sites
 from hpcorch.errors import SiteError
-from hpcorch.sites import load_site
+from hpcorch.sites import load_site, template_dirs
 
 
 @pytest.fixture
 def system(tmp_path, monkeypatch):
-    path = tmp_path / "system.toml"
-    monkeypatch.setattr(sites, "_SYSTEM_FILE", path)
+    path = tmp_path / "system" / "site.toml"
+    path.parent.mkdir()
+    monkeypatch.setattr(sites, "_SYSTEM_DIR", tmp_path / "system")
     return path
 
 
@@ -53,7 +54,7 @@ def test_later_layers_win_and_every_value_knows_where_it_came_from(environ, syst
     more = {"HPCORCH_SITE": str(named), "HPCORCH_BOOT_SECONDS": "99"}
     site = load_site({**environ, **more}, str(explicit))
     assert (site.scheduler, site.interface, site.server) == ("v1", ("v2",), "v3")
-    assert (site.server_conf, site.boot_seconds) == ("v4", 99)
+    assert (site.server_conf, site.boot_seconds) == (str(tmp_path / "v4"), 99)
     assert site.origins["scheduler"] == str(system)
     assert site.origins["interface"] == str(named)
     assert site.origins["server"] == str(user)
@@ -66,6 +67,33 @@ def test_lists_come_from_commas_in_variables(environ):
     site = load_site({**environ, "HPCORCH_INTERFACE": "ib0,ib1", "HPCORCH_TEMPLATE_DIRS": "/a"})
     assert site.interface == ("ib0", "ib1")
     assert site.template_dirs == ("/a",)
+
+
+def test_relative_paths_in_a_profile_start_where_the_profile_is(environ, user):
+    user.write_text('server_conf = "redis.conf"\ntemplate_dirs = ["templates", "/abs"]\n')
+    site = load_site(environ)
+    assert site.server_conf == str(user.parent / "redis.conf")
+    assert site.template_dirs == (str(user.parent / "templates"), "/abs")
+
+
+def test_templates_of_the_user_win_over_those_of_the_profile_and_of_the_machine(
+    environ, user, system
+):
+    user.write_text('template_dirs = ["/site"]\n')
+    mine, machine = user.parent / "templates", system.parent / "templates"
+    assert template_dirs(load_site(environ), environ) == ("/site",)
+    mine.mkdir()
+    machine.mkdir()
+    assert template_dirs(load_site(environ), environ) == (str(mine), "/site", str(machine))
+
+
+def test_a_profile_that_others_may_write_is_refused_with_the_cure(environ, user):
+    user.write_text('server = "x"\n')
+    user.chmod(0o666)
+    with pytest.raises(SiteError) as caught:
+        load_site(environ)
+    assert caught.value.message == f"site profile {user} can be written by others"
+    assert caught.value.hint == f"chmod go-w {user}"
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_known_one(environ, user):

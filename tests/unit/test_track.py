@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from hpcorch.errors import CommandFailed, CommandTimeout
-from hpcorch.rundir import Run
+from hpcorch.journal import Part, Run
 from hpcorch.schedulers.base import JobId, Result, TaskState
 from hpcorch.schedulers.local import LocalScheduler
-from hpcorch.track import RunSnapshot, TaskSnapshot, Tracker
+from hpcorch.track import RunSnapshot, TaskSnapshot, Tracker, fold
 
 
 class Eager(LocalScheduler):
@@ -34,7 +35,7 @@ def queue(mocker):
 
 @pytest.fixture
 def run(tmp_path):
-    def make(name="m", elements=1, job: str | None = "7", **facts):
+    def make(name="m", elements=1, job: str | None = "7", rejected=False, **facts):
         (tmp_path / name / "exit").mkdir(parents=True, exist_ok=True)
         return Run(
             entity=name,
@@ -45,7 +46,7 @@ def run(tmp_path):
             token=name,
             scheduler="local",
             submitted_at=0.0,
-            job=JobId(job) if job else None,
+            parts=(Part(name, elements, JobId(job) if job else None, rejected=rejected),),
             **facts,
         )
 
@@ -154,6 +155,20 @@ def test_an_ended_service_was_cancelled_and_not_completed(queue, run, record):
     assert state(Tracker(Eager("t")), run(kind="database")) == [TaskState.CANCELLED]
 
 
+@pytest.mark.parametrize(
+    ("stopped", "state"), [(True, TaskState.CANCELLED), (False, TaskState.FAILED)]
+)
+def test_a_shard_that_saw_anothers_end_first_was_stopped_like_it(
+    queue, run, record, stopped, state
+):
+    """Signals reach the tasks of a job one after the other."""
+    record("db", code=143, signal="TERM")
+    record("db", index=1, code=1, reason="shard 0 ended before the database was ready")
+    database = run("db", elements=2, kind="database", stopped=stopped)
+    (shot,) = Tracker(Eager("/tool")).snapshot([database])
+    assert shot.tasks[1].state is state
+
+
 def test_a_wanted_stop_makes_being_killed_no_failure(queue, run, record):
     record(code=137)
     assert state(Tracker(Eager("t")), run(stopped=True)) == [TaskState.CANCELLED]
@@ -235,3 +250,79 @@ def test_the_reason_of_a_run_is_the_first_cause(run):
     assert RunSnapshot(run(elements=2), tasks).reason == "task 1: the server ended while starting"
     assert RunSnapshot(run(), tasks[:1]).reason.startswith("shard 1")
     assert RunSnapshot(run(), (TaskSnapshot(0, TaskState.COMPLETED),)).reason == ""
+
+
+def parts_of(run, *sizes, **facts):
+    """A run whose tasks are several jobs, with ids from 7 on."""
+    jobs = [Part(f"m_{n}", size, JobId(str(7 + n))) for n, size in enumerate(sizes)]
+    return replace(run(elements=sum(sizes)), kind="ensemble", parts=tuple(jobs), **facts)
+
+
+def test_tasks_of_several_jobs_are_one_run_and_one_question(queue, run, record):
+    whole = parts_of(run, 2, 2, 1)
+    says(queue, "7_1 RUNNING", "8 SUPERVISOR", "9_0 RUNNING")
+    record(index=0, job="m", code=4)
+    shot = Tracker(Eager("t")).snapshot([whole])[0]
+    words = [str(task.state) for task in shot.tasks]
+    assert words == ["Failed", "Running", "Queued", "Queued", "Running"]
+    assert shot.state is TaskState.RUNNING
+    (call,) = queue.call_args_list
+    assert call.args[0].argv[3:] == ("7:m_0", "8:m_1", "9:m_2")
+
+
+def test_numbers_that_are_not_in_order_are_those_of_the_members(queue, run, record):
+    mixed = parts_of(run, 2, 1, indices=(0, 2, 1))
+    says(queue, "7_1 RUNNING", "8 SUPERVISOR")
+    record(index=0, job="m")
+    shot = Tracker(Eager("t")).snapshot([mixed])[0]
+    assert [(task.index, str(task.state)) for task in shot.tasks] == [
+        (0, "Completed"),
+        (1, "Queued"),
+        (2, "Running"),
+    ]
+
+
+def test_a_job_whose_tasks_have_all_ended_is_not_asked_about(queue, run, record):
+    whole = parts_of(run, 1, 1)
+    record(index=0, job="m")
+    says(queue, "8_0 RUNNING")
+    Tracker(Eager("t")).snapshot([whole])
+    assert queue.call_args.args[0].argv[3:] == ("8:m_1",)
+
+
+def test_a_refused_part_has_failed_and_the_rest_is_as_it_is(queue, run):
+    parts = (Part("m_0", 1, JobId("7")), Part("m_1", 1, rejected=True))
+    half = replace(run(elements=2), parts=parts, stopped=True)
+    shot = Tracker(Eager("t")).snapshot([half])[0]
+    assert [str(task.state) for task in shot.tasks] == ["Cancelled", "Failed"]
+    assert shot.tasks[1].reason == "the scheduler refused the job"
+
+
+def test_only_stopped_tasks_are_cancelled(queue, run, record):
+    one = replace(run(elements=3), stopped_tasks=frozenset({1}))
+    says(queue, "7_0 RUNNING", "7_2 RUNNING")
+    for index, code in ((0, 143), (1, 143)):
+        record(index=index, code=code)
+    shot = Tracker(Eager("t")).snapshot([one])[0]
+    assert [str(task.state) for task in shot.tasks] == ["Failed", "Cancelled", "Running"]
+
+
+def test_a_rerun_of_some_members_completes_the_run_before_it(queue, run, record):
+    first = replace(run(elements=3), kind="ensemble")
+    for index, code in enumerate((0, 9, 0)):
+        record(index=index, code=code)
+    tracker = Tracker(Eager("t"))
+    assert tracker.snapshot([first])[0].code == 9
+    again = replace(
+        first,
+        elements=1,
+        run_id=1,
+        token="n",
+        parts=(Part("n", 1, JobId("8")),),
+        indices=(1,),
+        again=True,
+    )
+    record(index=1, job="8")
+    (shot,) = fold(tracker.snapshot([first, again]))
+    assert [(task.index, task.code) for task in shot.tasks] == [(0, 0), (1, 0), (2, 0)]
+    assert (shot.run.run_id, shot.state) == (1, TaskState.COMPLETED)

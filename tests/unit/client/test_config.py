@@ -2,7 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from hpcorch.client import ConfigOptions, RedisKeyError, RedisRuntimeError
+from hpcorch.client import (
+    ConfigOptions,
+    RedisAddressError,
+    RedisKeyError,
+    RedisRuntimeError,
+)
 from hpcorch.client.settings import Address, parse_addresses, read_settings
 from hpcorch.errors import InputError, InputTypeError
 
@@ -129,5 +134,5 @@ def test_addresses_that_are_none(text):
 
 
 def test_no_address():
-    with pytest.raises(RedisKeyError, match="SSDB_d is not set"):
+    with pytest.raises(RedisAddressError, match="SSDB_d is not set"):
         read_settings(options("d"))

@@ -19,6 +19,9 @@ from hpcorch.client import (
     RedisRuntimeError,
     RedisTimeoutError,
 )
+from hpcorch.client.connection import Request
+from hpcorch.client.routing import Router
+from hpcorch.client.settings import legacy_settings
 from hpcorch.client.wire import ReplyReader
 
 SILENCE = b"silence"
@@ -26,10 +29,14 @@ HANG_UP = b"hang up"
 
 
 class Scripted:
-    """A server on a free port; `answer(n, words)` is its reply to the n-th GET or SET."""
+    """A server on a free port; `answer(n, words)` is its reply to the n-th GET or SET.
 
-    def __init__(self, answer: Callable[[int, list[bytes]], bytes]) -> None:
+    `greeting` is its reply to PING.
+    """
+
+    def __init__(self, answer: Callable[[int, list[bytes]], bytes], greeting: bytes) -> None:
         self.answer = answer
+        self.greeting = greeting
         self.counted = 0
         self.connections = 0
         self.over = threading.Event()
@@ -54,7 +61,8 @@ class Scripted:
                     words = reader.value()
                 except OSError:
                     return
-                reply = b"+OK\r\n"
+                # redis-py introduces itself first.
+                reply = self.greeting if words[0] == b"PING" else b"+OK\r\n"
                 if words[0] in (b"GET", b"SET"):
                     self.counted += 1
                     reply = self.answer(self.counted, words)
@@ -74,8 +82,8 @@ def scripted(monkeypatch):
     monkeypatch.setenv("SR_SOCKET_TIMEOUT", "300")
     servers = []
 
-    def start(answer: Callable[[int, list[bytes]], bytes]) -> Any:
-        servers.append(Scripted(answer))
+    def start(answer: Callable[[int, list[bytes]], bytes], greeting: bytes = b"+OK\r\n") -> Any:
+        servers.append(Scripted(answer, greeting))
         return servers[-1]
 
     yield start
@@ -91,6 +99,14 @@ def stored(array: np.ndarray[Any, Any]) -> bytes:
 
 
 WHOLE = stored(np.arange(100_000))
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("greeting", [HANG_UP, b"+PO" + HANG_UP, SILENCE])
+def test_a_server_that_never_greets(scripted, greeting):
+    server = scripted(lambda n, words: b"", greeting)
+    with pytest.raises(RedisConnectionError, match=r"no server answered at .* within 1 s"):
+        Client(False, server.address)
 
 
 @pytest.mark.parametrize("length", [0, 1, 5, 100, 700_000])
@@ -153,3 +169,68 @@ def test_nonsense(scripted):
         pytest.raises(RedisInternalError, match=r"HTTP/1\.1 400"),
     ):
         client.get_tensor("k")
+
+
+def router_of(address: str) -> Router:
+    return Router(legacy_settings(False, address))
+
+
+@pytest.mark.parametrize("ending", [HANG_UP, SILENCE])
+def test_only_what_may_be_done_twice_is(scripted, ending):
+    server = scripted(lambda n, words: b"+OK\r\n" if n != 3 else ending)
+    router = router_of(server.address)
+    requests = [Request(b"k", (b"SET", b"k", b"v")) for _ in range(5)]
+    assert router.run_many(requests) == [b"OK"] * 5
+    # Two were answered before the break, three were sent again.
+    assert server.counted == 6
+
+    once = scripted(lambda n, words: b"+OK\r\n" if n != 3 else ending)
+    router = router_of(once.address)
+    requests[3] = Request(b"k", (b"SET", b"k", b"v"), repeatable=False)
+    with pytest.raises(
+        (RedisConnectionError, RedisTimeoutError), match=r"on key 'k', which may have been done"
+    ):
+        router.run_many(requests)
+    assert once.counted == 3
+    alone = scripted(lambda n, words: ending)
+    router = router_of(alone.address)
+    with pytest.raises((RedisConnectionError, RedisTimeoutError), match="may have been done"):
+        router.run(b"k", lambda link: link.command("SET", "k", "v"), repeatable=False)
+    assert alone.counted == 1
+
+
+def test_a_server_that_is_loading_has_not_done_it(scripted):
+    server = scripted(lambda n, words: b"+OK\r\n" if n > 2 else b"-LOADING loading\r\n")
+    requests = [Request(b"k", (b"SET", b"k", b"v"), repeatable=False) for _ in range(3)]
+    assert router_of(server.address).run_many(requests) == [b"OK"] * 3
+    # All three were sent at once, and two of them again.
+    assert (server.counted, server.connections) == (5, 1)
+
+
+FOREIGN = [
+    b"$5\r\nhello\r\n",
+    b"$300000\r\n%b\r\n" % bytes(300_000),
+    WHOLE.replace(b"<i8", b"|O8", 1),
+    WHOLE.replace(b"<i8", b"<i4", 1),
+    b"$-1\r\n",
+    b"-WRONGTYPE Operation against a key holding the wrong kind of value\r\n",
+    b"-ERR out of order\r\n",
+    b"*2\r\n:1\r\n$3\r\nabc\r\n",
+    b":5\r\n",
+]
+
+
+@pytest.mark.parametrize("reply", FOREIGN)
+def test_the_next_call_works_after_any_answer(scripted, reply):
+    server = scripted(lambda n, words: WHOLE if n % 2 == 0 else reply)
+    with Client(False, server.address) as client:
+        for out in (None, np.empty(100_000, int)):
+            with pytest.raises((RedisRuntimeError, RedisInternalError)):
+                client.get_tensor("k", out=out)
+            assert np.array_equal(client.get_tensor("k", out=out), np.arange(100_000))
+        misfit = np.empty(3)
+        server.counted = 1
+        with pytest.raises(RedisRuntimeError, match="but out is float64"):
+            client.get_tensor("k", out=misfit)
+    # Only an answer of another kind than was asked for costs the connection.
+    assert server.connections == (3 if reply[:1] in b":*" else 1)

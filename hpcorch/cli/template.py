@@ -1,0 +1,177 @@
+"""`hpcorch template`: shows the job script templates and checks what a site has made of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcorch import rundir
+from hpcorch.cli import output
+from hpcorch.cli.template_check import Finding, check_directories
+from hpcorch.errors import InputError
+from hpcorch.paths import templates_dir
+from hpcorch.plan import CONTEXT_VERSION, context
+from hpcorch.rehearse import rehearsals, render
+from hpcorch.render.catalogue import Catalogue
+from hpcorch.schedulers import names
+from hpcorch.sites import Site, load_site, template_dirs
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+_EPILOG = """\
+examples:
+  hpcorch template eject base.sh.j2 -o ~/.config/hpcorch/templates/base.sh.j2
+  hpcorch template lint ~/.config/hpcorch/templates
+  hpcorch template diff --scheduler slurm
+"""
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Declare what the verb takes."""
+    parser.epilog = _EPILOG
+    parser.set_defaults(what=None)
+    actions = parser.add_subparsers(dest="what", metavar="ACTION", title="actions")
+    listing = actions.add_parser("list", help="all templates and where they come from")
+    show = actions.add_parser("show", help="print the template that is used")
+    show.add_argument("name", metavar="NAME", help="such as base.sh.j2")
+    show.add_argument("--core", action="store_true", help="the shipped one, not the site's")
+    diff = actions.add_parser("diff", help="what the site's templates change")
+    diff.add_argument("name", metavar="NAME", nargs="?", help="compare the text of this template")
+    diff.add_argument(
+        "--scheduler", default="slurm", choices=names(), help="compare its scripts (default: slurm)"
+    )
+    eject = actions.add_parser("eject", help="print a file that extends a template")
+    eject.add_argument("name", metavar="NAME", help="such as base.sh.j2")
+    eject.add_argument("-o", dest="file", metavar="FILE", help="write it there, unless it exists")
+    lint = actions.add_parser("lint", help="check a site's templates")
+    lint.add_argument(
+        "--scheduler", choices=names(), help="make scripts of this one only (default: of all)"
+    )
+    lint.add_argument("dirs", metavar="DIR", nargs="*", help="default: those that are in use")
+    variables = actions.add_parser("vars", help="what templates can print")
+    variables.add_argument("kind", nargs="?", choices=context.kinds(), help="default: all kinds")
+    for action in (listing, lint, variables):
+        action.add_argument("--json", action="store_true", help="print a JSON object")
+
+
+def run(args: Namespace) -> int:
+    """Do what was asked; `lint` returns 1 when it has found something."""
+    if args.what is None:
+        raise InputError("template what?", "hpcorch template list")
+    site = load_site(os.environ)
+    dirs = template_dirs(site, os.environ)
+    catalogue = Catalogue(templates_dir(), dirs)
+    if args.what == "list":
+        _list(args, catalogue)
+    elif args.what == "show":
+        output.print_exactly(catalogue.source(args.name, core=args.core))
+    elif args.what == "diff":
+        _diff(args, catalogue, site, dirs)
+    elif args.what == "eject":
+        _eject(args, catalogue)
+    elif args.what == "vars":
+        _variables(args)
+    else:
+        return _lint(args, site, dirs)
+    return 0
+
+
+def _list(args: Namespace, catalogue: Catalogue) -> None:
+    entries = catalogue.entries()
+    if args.json:
+        rows = [
+            {"name": item.name, "path": item.path, "site": item.is_site, "summary": item.summary}
+            for item in entries
+        ]
+        output.print_json(templates=rows)
+        return
+    wide = max(len(item.name) for item in entries)
+    for item in entries:
+        print(f"{item.name:{wide}}  {item.path if item.is_site else item.summary}")
+
+
+def _diff(args: Namespace, catalogue: Catalogue, site: Site, dirs: tuple[str, ...]) -> None:
+    if args.name is not None:
+        core = catalogue.source(args.name, core=True)
+        text = output.unified(core, catalogue.source(args.name), "shipped", "in use")
+    else:
+        text = "".join(
+            output.unified(
+                render(item, args.scheduler, []).text,
+                render(item, args.scheduler, dirs).text,
+                f"shipped: {item.title}",
+                f"site: {item.title}",
+            )
+            for item in rehearsals(args.scheduler, site)
+        )
+    if text:
+        output.print_exactly(text)
+    else:
+        output.remark("no difference: no template of the site is in use here")
+
+
+def _eject(args: Namespace, catalogue: Catalogue) -> None:
+    text = catalogue.extension(args.name)
+    if args.file is None:
+        output.print_exactly(text)
+        return
+    path = Path(args.file)
+    if path.exists():
+        raise InputError(f"{path} exists already", "remove it, or name another file")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+    rundir.write_whole(path, text, 0o644)
+    output.remark(f"{path} is written; check it with: {_lint_command(path.parent)}")
+
+
+def _lint_command(folder: Path) -> str:
+    return output.command("hpcorch", "template", "lint", folder)
+
+
+def _variables(args: Namespace) -> None:
+    kinds = [args.kind] if args.kind else list(context.kinds())
+    if args.json:
+        output.print_json(
+            context=CONTEXT_VERSION,
+            kinds={kind: [vars(item) for item in context.variables(kind)] for kind in kinds},
+        )
+        return
+    print(f"template context {CONTEXT_VERSION}")
+    for kind in kinds:
+        found = context.variables(kind)
+        wide = max(len(item.path) for item in found)
+        print(f"\nin templates of a {kind}:")
+        for item in found:
+            print(f"  {item.path:{wide}}  {item.type}: {item.meaning}")
+
+
+def _lint(args: Namespace, site: Site, dirs: tuple[str, ...]) -> int:
+    folders = [Path(item) for item in args.dirs or dirs]
+    if not args.dirs:
+        folders = [folder for folder in folders if folder.is_dir()]
+    schedulers = [args.scheduler] if args.scheduler else names()
+    findings = check_directories(folders, site, schedulers)
+    faults = [item for item in findings if item.is_fault]
+    if args.json:
+        output.print_json(directories=[str(item) for item in folders], findings=_rows(findings))
+        return 1 if faults else 0
+    for item in findings:
+        print(item.text())
+    where = ", ".join(str(item) for item in folders) or "no directory of a site is in use"
+    count = f"{len(faults)} to cure" if faults else "nothing to cure"
+    output.remark(f"{where}: {count}")
+    return 1 if faults else 0
+
+
+def _rows(findings: list[Finding]) -> list[dict[str, object]]:
+    return [
+        {
+            "path": item.path,
+            "line": item.line,
+            "message": item.message,
+            "cure": item.cure,
+            "fault": item.is_fault,
+        }
+        for item in findings
+    ]

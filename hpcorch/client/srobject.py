@@ -1,0 +1,7 @@
+"""SRObject, under the name that the module has in SmartRedis."""
+
+from __future__ import annotations
+
+from hpcorch.client.log import SRObject
+
+__all__ = ["SRObject"]

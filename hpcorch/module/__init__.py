@@ -1,0 +1,1 @@
+"""The server module that answers SmartRedis' AI.* commands; its source is in src/."""

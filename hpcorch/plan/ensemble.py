@@ -1,0 +1,135 @@
+"""An ensemble: a row of a table for each member, a job array for all that ask for the same."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from hpcorch.describe.ensemble import Ensemble
+from hpcorch.describe.model import Model
+from hpcorch.errors import InputError
+from hpcorch.plan.jobs import DatabaseUse, Machine, ModelJob, Plan, Target
+from hpcorch.plan.model import plan_model
+
+# Rows in one file of the table: a task reads half of them on average, within milliseconds.
+TABLE_ROWS = 1000
+# In an allocation every member is a step, started by a process of the driver's own node.
+_MOST_STEPS = 64
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_ESCAPED = re.compile(r"[\\\t\n\r]")
+
+
+def plan_ensemble(
+    ensemble: Ensemble,
+    programs: Callable[[Model], Sequence[str]],
+    databases: Sequence[DatabaseUse],
+    machine: Callable[[Model], Machine | None],
+    target: Target,
+    only: Collection[int] | None = None,
+    mpi: Callable[[Model], str] | None = None,
+) -> Plan:
+    """Plan an ensemble, or of its members those of the numbers `only`; raises InputError.
+
+    `programs` tells a member's program, and those that make_mpmd added, as its node will find them,
+    `machine` what a database colocated with it needs, `mpi` the library of its launch command if
+    that is known.
+    """
+    groups: dict[ModelJob, list[int]] = {}
+    rows: dict[int, str] = {}
+    for number, model in enumerate(ensemble.peek()):
+        if only is not None and number not in only:
+            continue
+        prepared = _prepared(ensemble, model, target)
+        program, *further = programs(model)
+        place = target if mpi is None else replace(target, mpi=mpi(model))
+        job = plan_model(prepared, program, databases, machine(model), place, further)
+        rows[number] = _row(number, model, job, target)
+        groups.setdefault(_shared(job, ensemble), []).append(number)
+    if not rows:
+        raise InputError(f"ensemble {ensemble.name} has no members", "add_model adds some")
+    order = [number for numbers in groups.values() for number in numbers]
+    jobs = [_sized(job, len(numbers), len(rows), target) for job, numbers in groups.items()]
+    jobs[0] = replace(jobs[0], warnings=_warnings(ensemble, len(rows)))
+    lines = [rows[number] for number in order]
+    table = ["".join(lines[at : at + TABLE_ROWS]) for at in range(0, len(lines), TABLE_ROWS)]
+    plain = only is None and order == sorted(order)
+    return Plan(
+        tuple(jobs),
+        tuple(table),
+        () if plain else tuple(order),
+        tuple(ensemble.member_names),
+        again=only is not None,
+    )
+
+
+def _prepared(ensemble: Ensemble, model: Model, target: Target) -> Model:
+    """Return the member as it is planned: with what the ensemble and the launcher add to it."""
+    made = copy.copy(model)
+    if not model.batch.wanted():
+        made.batch = ensemble.batch
+    if target.scheduler.name == "slurm-steps" and model.run_settings.run_command == "auto":
+        made.run_settings = copy.copy(model.run_settings)
+        made.run_settings.run_command = "srun"
+        # A step would else keep the whole node to itself, and the other members waiting.
+        made.run_settings.run_args = {"exact": None, **model.run_settings.run_args}
+    return made
+
+
+def _warnings(ensemble: Ensemble, members: int) -> tuple[str, ...]:
+    nodes = ensemble.batch.nodes or 1
+    if nodes == 1 or members == 1:
+        return ()
+    return (
+        f"nodes in batch_settings of {ensemble.name} is {nodes}: each of its {members} members "
+        "gets as many",
+    )
+
+
+def _shared(job: ModelJob, ensemble: Ensemble) -> ModelJob:
+    """Return the job without what is the member's own; equal ones are one job array."""
+    resources = replace(job.resources, name=ensemble.name, max_running=ensemble.max_running)
+    return replace(
+        job,
+        name=ensemble.name,
+        directives=(),
+        resources=resources,
+        work_dir="",
+        program=(),
+        program_env=(),
+        table_rows=TABLE_ROWS,
+        kind="ensemble",
+    )
+
+
+def _sized(job: ModelJob, tasks: int, all_tasks: int, target: Target) -> ModelJob:
+    resources = replace(job.resources, elements=tasks)
+    scheduler = target.scheduler
+    unlimited = _MOST_STEPS if scheduler.is_remote and not scheduler.is_batch else 0
+    return replace(
+        job,
+        elements=all_tasks,
+        resources=resources,
+        directives=scheduler.directives(resources),
+        max_running=resources.max_running or unlimited,
+    )
+
+
+def _row(number: int, model: Model, job: ModelJob, target: Target) -> str:
+    """Return a line of the table; templates/lib/task.sh reads it."""
+    words = (
+        str(number),
+        model.name,
+        json.dumps(model.params, ensure_ascii=False),
+        model.path or f"{target.run_dir}/{model.name}",
+        str(len(job.program_env)),
+        *job.program_env,
+        *job.program,
+    )
+    return "".join(f"{_ESCAPED.sub(_escape, word)}\t" for word in words) + "\n"
+
+
+def _escape(found: re.Match[str]) -> str:
+    return _ESCAPES[found[0]]

@@ -1,0 +1,152 @@
+"""Ensembles on a real Slurm: one array, or several where one may not hold all members."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.scenarios import Lab
+from tests.testbed.cluster import Cluster
+
+pytestmark = pytest.mark.cluster
+
+# A member puts its number into the shared database; every tenth fails after that.
+WRITER = """
+import os, sys
+import numpy as np
+from hpcorch import Client, ConfigOptions
+number = int(os.environ["HPCORCH_INDEX"])
+prefix = os.environ.pop("SSKEYOUT")
+client = Client(ConfigOptions.create_from_environment(""))
+client.put_tensor(f"{prefix}.x", np.array([number, int(sys.argv[1])]))
+sys.exit(7 if number % 10 == 3 and not os.path.exists(sys.argv[2]) else 0)
+"""
+# Reads the tensor of each member that it was told of.
+READER = """
+import os
+from hpcorch import Client, ConfigOptions
+names = os.environ.pop("SSKEYIN").split(",")
+client = Client(ConfigOptions.create_from_environment(""))
+print([client.get_tensor(f"{name}.x").tolist() for name in names])
+"""
+
+
+@pytest.fixture
+def lab(cluster: Cluster, shared_path: Path) -> Lab:
+    return Lab(cluster, shared_path)
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Iterator[Cluster]:
+    """A cluster whose arrays have two tasks at most."""
+    with Cluster(settings={"MaxArraySize": "2"}) as cluster:
+        yield cluster
+
+
+def ensemble_of(members: int) -> str:
+    """A driver that starts writers, runs the failed ones again, and lets a consumer read all."""
+    return f"""
+    writer, mended = {WRITER!r}, str(Path("mended").absolute())
+    settings = exp.create_run_settings(sys.executable, ["-c", writer, "12", mended])
+    ensemble = exp.create_ensemble("ens", run_settings=settings, replicas={members})
+    consumer = python_model("consumer", {READER!r})
+    consumer.register_incoming_entity(ensemble)
+    database = exp.create_database(db_nodes=3)
+    exp.start(database)
+    exp.start(ensemble)
+    first = [str(state) for state in exp.get_status(ensemble)]
+    codes = [json.loads(Path(exp.exp_path, "ens", "exit", str(number)).read_text())["code"]
+             for number in range(len(ensemble))]
+    table = exp.summary()
+    Path(mended).touch()
+    exp.start(ensemble, only="failed")
+    exp.start(consumer)
+    tell(first=first, codes=codes, table=table, read=output(consumer),
+         second=[str(state) for state in exp.get_status(ensemble)])
+    exp.stop()
+    """
+
+
+def test_an_ensemble_of_20_writes_what_a_consumer_reads_and_a_failing_tenth_runs_again(lab):
+    found = lab.driver(ensemble_of(20), timeout=300)
+    failing = [number for number in range(20) if number % 10 == 3]
+    expected = ["Failed" if number in failing else "Completed" for number in range(20)]
+    assert found["first"] == expected
+    assert found["codes"] == [7 if number in failing else 0 for number in range(20)]
+    assert found["second"] == ["Completed"] * 20
+    assert json.loads(found["read"]) == [[number, 12] for number in range(20)]
+    rows = [line for line in found["table"].splitlines() if "| Member " in line]
+    assert ["ens_3" in rows[0], "ens_13" in rows[1], len(rows)] == [True, True, 2]
+    assert all("| 7 " in line for line in rows)
+
+
+def test_an_ensemble_and_a_database_too_large_for_an_array_are_several(narrow):
+    lab = Lab(narrow, narrow.shared)
+    code = """
+    database = exp.create_database(db_nodes=3)
+    code = "echo $HPCORCH_INDEX; exit $((HPCORCH_INDEX == 5))"
+    settings = exp.create_run_settings("bash", ["-c", code])
+    ensemble = exp.create_ensemble("ens", run_settings=settings, replicas=7)
+    exp.start(database)
+    client = database.client()
+    client.put_tensor("x", np.arange(3))
+    exp.start(ensemble)
+    outputs = [Path(exp.exp_path, "ens", f"ens_{n}", f"ens_{n}.out") for n in range(7)]
+    tell(
+        x=client.get_tensor("x").tolist(),
+        addresses=database.get_address(),
+        active=database.is_active(),
+        states=[str(state) for state in exp.get_status(ensemble)],
+        table=exp.summary(),
+        outputs=[path.read_text() for path in outputs],
+    )
+    exp.stop()
+    tell(after=str(exp.get_status(database)[0]))
+    """
+    found = lab.driver(code, timeout=120)
+    assert found["x"] == [0, 1, 2]
+    assert len(found["addresses"]) == 3
+    assert found["active"]
+    assert found["states"] == ["Completed"] * 5 + ["Failed", "Completed"]
+    assert found["outputs"] == [f"{number}\n" for number in range(7)]
+    assert found["after"] == "Cancelled"
+    assert lab.jobs() == []
+
+
+def test_in_an_allocation_members_are_steps_on_its_nodes(lab):
+    code = """
+    settings = exp.create_run_settings("bash", ["-c", sys.argv[1]])
+    ensemble = exp.create_ensemble("ens", run_settings=settings, replicas=6)
+    exp.start(ensemble)
+    states = [str(state) for state in exp.get_status(ensemble)]
+    outputs = [Path(exp.exp_path, "ens", f"ens_{n}", f"ens_{n}.out") for n in range(6)]
+    tell(states=states, outputs=[path.read_text().split() for path in outputs])
+    """
+    program = "sleep 1; echo $HPCORCH_INDEX $(uname -n); exit $((HPCORCH_INDEX == 4))"
+    found = lab.driver(code, program, inside=["salloc", "-N2", "--ntasks-per-node=2"], timeout=110)
+    assert found["states"] == ["Completed"] * 4 + ["Failed", "Completed"]
+    assert [words[0] for words in found["outputs"]] == [str(number) for number in range(6)]
+    assert len({words[1] for words in found["outputs"]}) == 2
+
+
+def test_members_that_ask_for_different_nodes_are_two_arrays_of_one_run(lab):
+    code = """
+    ensemble = exp.create_ensemble(
+        "ens", run_settings=exp.create_run_settings("bash", ["-c", sys.argv[1]]), replicas=5
+    )
+    for model in ensemble.models[1:4:2]:
+        model.run_settings.set_nodes(2)
+        model.run_settings.set_tasks_per_node(1)
+    exp.start(ensemble)
+    states = [str(state) for state in exp.get_status(ensemble)]
+    outputs = [Path(exp.exp_path, "ens", f"ens_{n}", f"ens_{n}.out") for n in range(5)]
+    tell(states=states, outputs=[path.read_text().split() for path in outputs], table=exp.summary())
+    """
+    found = lab.driver(code, "echo $HPCORCH_INDEX", timeout=110)
+    assert found["states"] == ["Completed"] * 5
+    assert found["outputs"] == [["0"], ["1", "1"], ["2"], ["3", "3"], ["4"]]
+    (row,) = (line for line in found["table"].splitlines() if "| ens " in line)
+    assert "_[0-2]," in row

@@ -1,0 +1,383 @@
+#!/bin/bash
+# ensemble ens, 9 task(s)
+# made by hpcorch 0.0.0 from slurm-steps/ensemble.sh.j2 (template context 1)
+# to submit it by hand: bash THIS_FILE
+# sha256 of what follows: b1dfec1a82ce8039831465427e6df93bc9df381923d9190e14aff834674781e8
+set -euo pipefail
+
+HPCORCH_KIND=ensemble
+HPCORCH_NAME=ens
+HPCORCH_RUN_DIR=/scratch/exp/ens
+HPCORCH_ELEMENTS=9
+HPCORCH_GANG=false
+HPCORCH_SCHEDULER=slurm-steps
+
+HPCORCH_FIRST_ROW=0
+HPCORCH_TASKS_HERE=9
+HPCORCH_MAX_RUNNING=64
+HPCORCH_TABLE_ROWS=1000
+
+# What a task of an ensemble runs: its row in the table of tasks, which tells its number too.
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_TABLE_ROWS
+
+# hpcorch_read_task ROW: that row's words in HPCORCH_TASK, the task's number in HPCORCH_INDEX.
+# A row is: number, name, parameters, directory, count of variables, variables, program and
+# arguments; tabs end words, and what could be mistaken is escaped with backslashes.
+hpcorch_read_task() {
+  local file=$HPCORCH_RUN_DIR/task-table/$(($1 / HPCORCH_TABLE_ROWS)).tsv lines=() tries=0 place
+  HPCORCH_ROW=$1
+  # A network file system may show new files late.
+  until { mapfile -t -s $((HPCORCH_ROW % HPCORCH_TABLE_ROWS)) -n 1 lines <"$file"; } 2>/dev/null &&
+    ((${#lines[@]})); do
+    if ((++tries > 30)); then
+      printf '%s: error: there is no row %d in %s\n' "$HPCORCH_NAME" "$1" "$file" >&2
+      exit 1
+    fi
+    sleep 1
+  done
+  mapfile -t -d $'\t' HPCORCH_TASK < <(printf '%s' "${lines[0]}")
+  for place in "${!HPCORCH_TASK[@]}"; do
+    printf -v "HPCORCH_TASK[$place]" '%b' "${HPCORCH_TASK[place]}"
+  done
+  HPCORCH_INDEX=${HPCORCH_TASK[0]}
+}
+
+# hpcorch_take_task: the row's program is run in the row's directory, where its output can be found.
+hpcorch_take_task() {
+  local variables=${HPCORCH_TASK[4]} ending link
+  HPCORCH_WORK_DIR=${HPCORCH_TASK[3]}
+  HPCORCH_PROGRAM_ENV=("${HPCORCH_TASK[@]:5:variables}")
+  HPCORCH_PROGRAM=("${HPCORCH_TASK[@]:5+variables}")
+  mkdir -p -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot make the directory $HPCORCH_WORK_DIR"
+  for ending in out err; do
+    link=$HPCORCH_WORK_DIR/${HPCORCH_TASK[1]}.$ending
+    if [[ -e $link && ! -L $link ]]; then continue; fi
+    ln -sfn -- "$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.$ending" "$link"
+  done
+}
+
+# The array engine of the local scheduler: starts every task of the script, waits, keeps records.
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS
+
+# hpcorch_forward: passes a request to end on to all tasks; those that wait are not started any more.
+hpcorch_forward() {
+  HPCORCH_COUNT=0
+  kill -TERM "${HPCORCH_TASKS[@]}" 2>/dev/null || true
+}
+
+# hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
+hpcorch_has_record() {
+  local file
+  HPCORCH_INDEX=$1
+  if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
+  [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
+}
+
+# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
+hpcorch_record_death() {
+  local file job=${HPCORCH_MARK:-$$}
+  if hpcorch_has_record "$1"; then return 0; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
+  printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
+    "$HPCORCH_INDEX" "$job" "$2" "the task died without a record, exit code $2" >"$file.tmp"
+  chmod 600 -- "$file.tmp"
+  mv -f -- "$file.tmp" "$file"
+}
+
+# hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
+# started by hand shares its session with a person's shell and leaves everything alone.
+hpcorch_sweep() {
+  local directory stat
+  for directory in /proc/[0-9]*; do
+    stat=""
+    { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
+    [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-Z]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
+    kill -KILL "${directory#/proc/}" 2>/dev/null || true
+  done
+}
+
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
+# hpcorch_reap PLACE: waits for that task to end and sees to its record.
+hpcorch_reap() {
+  local pid=${HPCORCH_TASKS[$1]} code=0
+  wait "$pid" || true
+  while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
+  wait "$pid" || code=$?
+  if ((code < 0)); then code=143; fi
+  unset "HPCORCH_TASKS[$1]"
+  hpcorch_record_death "$1" "$code"
+  HPCORCH_WORST=$((code > HPCORCH_WORST ? code : HPCORCH_WORST))
+}
+
+# hpcorch_supervise SCRIPT TOKEN: runs all tasks, no more than allowed at once, and ends with the
+# highest of their exit codes.
+hpcorch_supervise() {
+  local next=0 place most
+  # A table of many tasks is for as many at once as there are CPUs; shards need each other.
+  HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
+  most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
+  if ((most == 0)); then most=$(nproc); fi
+  (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
+  exec 9<> <(:)
+  trap hpcorch_forward TERM INT HUP
+  printf '%s: job %s runs %d task(s), logs are in %s\n' \
+    "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
+  while ((next < HPCORCH_COUNT || ${#HPCORCH_TASKS[@]})); do
+    while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
+      # A member that was stopped while it waited for room has got a record by now.
+      if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        HPCORCH_TASKS[next]=$!
+      fi
+      next=$((next + 1))
+    done
+    for place in "${!HPCORCH_TASKS[@]}"; do
+      if ((next >= HPCORCH_COUNT)) || ! kill -0 "${HPCORCH_TASKS[place]}" 2>/dev/null; then
+        hpcorch_reap "$place"
+      fi
+    done
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u 9 || true; fi
+  done
+  hpcorch_sweep
+  exit "$HPCORCH_WORST"
+}
+
+case ${1-} in
+  --element) ;;
+  --token) hpcorch_supervise "$0" "$2" ;;
+  # Started by hand: the same process again, with a token that others can find it by.
+  *) exec bash "$0" --token "by-hand-$$" ;;
+esac
+HPCORCH_INDEX=$2
+HPCORCH_JOB=$3
+hpcorch_read_task "$HPCORCH_INDEX"
+HPCORCH_TOKEN=$4
+HPCORCH_GENERATION=0
+export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
+
+# What every task does: private files, one exit record, messages, waiting with a deadline.
+# Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_SCHEDULER
+#        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
+
+# hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
+# descriptor 8 keeps.
+hpcorch_announce() {
+  hpcorch_say "$@"
+  hpcorch_say "$@" >&8
+}
+
+# hpcorch_say TEXT...: one line of progress.
+hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
+
+# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+hpcorch_fail() {
+  HPCORCH_REASON="$*"
+  hpcorch_say "error: $*" >&2
+  hpcorch_say "error: $*" >&8
+  exit 1
+}
+
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
+# is a pipe that never has anything to read.
+hpcorch_pause() {
+  local seconds
+  printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
+  read -r -t "$seconds" -u 9 || true
+}
+
+# hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
+hpcorch_clock() {
+  local times=()
+  read -r -a times </proc/uptime
+  REPLY=$((10#${times[0]/./}))
+}
+
+# hpcorch_json TEXT: TEXT as the inside of a JSON string, in REPLY.
+hpcorch_json() {
+  REPLY=${1//\\/\\\\}
+  REPLY=${REPLY//\"/\\\"}
+  REPLY=${REPLY//$'\n'/\\n}
+  REPLY=${REPLY//$'\t'/\\t}
+  REPLY=${REPLY//[$'\x01'-$'\x1f']/ }
+}
+
+# hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
+hpcorch_publish() {
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
+  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+}
+
+# hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
+hpcorch_begin() {
+  local mine=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX
+  # Our own files are private; the user's program gets its mask back.
+  HPCORCH_UMASK=$(umask)
+  umask 077
+  exec 8>&1
+  mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
+  # What an earlier life of this task has left would mislead the others.
+  rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
+  export HPCORCH_STEP_FILE=$HPCORCH_RUN_DIR/shards/step
+  exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
+    2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
+  HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
+  exec 9<> <(:)
+  hpcorch_clock
+  HPCORCH_STARTED=$REPLY
+  trap hpcorch_finish EXIT
+  trap 'hpcorch_on_signal TERM 143' TERM
+  trap 'hpcorch_on_signal INT 130' INT
+  trap 'hpcorch_on_signal HUP 129' HUP
+  # Batch systems send it some time before the walltime ends, when the script asks for it.
+  trap 'hpcorch_on_signal USR1 138' USR1
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
+    hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
+        "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
+    )"
+  fi
+  hpcorch_publish "$mine.started" "$HPCORCH_JOB"
+}
+
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+hpcorch_on_signal() {
+  HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
+  if [[ -n $HPCORCH_CHILD ]]; then
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+  else
+    HPCORCH_REASON="received SIG$1"
+    exit "$2"
+  fi
+}
+
+# hpcorch_await PID: waits for that child through any number of signals; its exit code in REPLY.
+hpcorch_await() {
+  REPLY=0
+  wait "$1" || REPLY=$?
+  while kill -0 "$1" 2>/dev/null; do
+    wait "$1" || true
+  done
+  # A wait that a signal interrupted reports the signal: ask again for the program's own code.
+  REPLY=0
+  wait "$1" || REPLY=$?
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
+}
+
+# hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
+hpcorch_exec() {
+  umask "$HPCORCH_UMASK"
+  exec "$@"
+}
+
+# hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
+hpcorch_node_dir() {
+  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
+    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+}
+
+# hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
+hpcorch_finish() {
+  local code=$? signal=null reason
+  trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
+  if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
+  if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
+  [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
+  hpcorch_json "$HPCORCH_REASON"
+  reason=$REPLY
+  hpcorch_clock
+  hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(
+    printf '{"index":%d,"job":"%s","code":%d,"signal":%s,"elapsed":%d.%02d,"reason":"%s"}' \
+      "$HPCORCH_INDEX" "$HPCORCH_JOB" "$code" "$signal" \
+      $(((REPLY - HPCORCH_STARTED) / 100)) $(((REPLY - HPCORCH_STARTED) % 100)) "$reason"
+  )"
+  exit "$code"
+}
+
+# A user's program: it waits for its databases, gets their addresses, and its exit code counts.
+# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS
+
+# hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
+hpcorch_json_field() {
+  local text=""
+  REPLY=""
+  { IFS= read -r text <"$1"; } 2>/dev/null || return 1
+  [[ $text =~ \"$2\":\"(([^\"\\]|\\.)*)\" ]] || return 1
+  REPLY=${BASH_REMATCH[1]//\\\"/\"}
+  REPLY=${REPLY//\\\\/\\}
+}
+
+# hpcorch_database_ended DIRECTORY: has the database there ended? Why, in REPLY.
+hpcorch_database_ended() {
+  local file
+  for file in "$1"/exit/*; do
+    [[ $file != *.tmp && -e $file ]] || continue
+    hpcorch_json_field "$file" reason && [[ -n $REPLY ]] || REPLY="it was stopped"
+    return 0
+  done
+  return 1
+}
+
+# hpcorch_use_database DIRECTORY SUFFIX: waits for it and adds its variables to the program's.
+hpcorch_use_database() {
+  local directory=$1 suffix=$2 waited=0
+  until [[ -e $directory/address.env ]]; do
+    if hpcorch_database_ended "$directory"; then
+      hpcorch_fail "the database in $directory has ended: $REPLY"
+    fi
+    if ((!waited)); then hpcorch_say "waiting for the database in $directory"; fi
+    waited=1
+    hpcorch_pause 100
+  done
+  hpcorch_json_field "$directory/address.json" ssdb || hpcorch_fail "$directory/address.json is damaged"
+  hpcorch_variable SSDB "$suffix" "$REPLY"
+  hpcorch_json_field "$directory/address.json" type && hpcorch_variable SR_DB_TYPE "$suffix" "$REPLY"
+  if hpcorch_json_field "$directory/address.json" credentials; then
+    hpcorch_variable HPCORCH_CREDENTIALS "$suffix" "$REPLY"
+  fi
+}
+
+# hpcorch_variable NAME SUFFIX VALUE: one variable of the program. Shells drop names with a '-' or
+# '.', so that programs started through one find the value under a name that shells keep.
+hpcorch_variable() {
+  local alias=${2//[!A-Za-z0-9_]/_}
+  HPCORCH_PROGRAM_ENV+=("$1$2=$3")
+  if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
+}
+
+# hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
+hpcorch_run_program() {
+  cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
+  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
+    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
+  HPCORCH_CHILD=$!
+  hpcorch_await "$HPCORCH_CHILD"
+  HPCORCH_CHILD=""
+  HPCORCH_CODE=$REPLY
+  if ((HPCORCH_CODE != 0)); then
+    HPCORCH_REASON="the program ended with exit code $HPCORCH_CODE"
+    if ((HPCORCH_CODE == 127)); then
+      HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
+    fi
+  fi
+}
+
+HPCORCH_WORK_DIR=''
+HPCORCH_PROGRAM=()
+HPCORCH_PROGRAM_ENV=()
+HPCORCH_PIN_APP=()
+
+HPCORCH_CODE=0
+hpcorch_begin
+hpcorch_take_task
+hpcorch_run_program
+exit "$HPCORCH_CODE"

@@ -1,0 +1,190 @@
+"""Launch commands for real: Open MPI and MPICH, containers by a stand-in, the user's own lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from hpcorch import Container, TaskState
+from hpcorch.build import Builder, choose_scheduler
+from hpcorch.errors import InputError
+from hpcorch.plan import ModelJob
+from hpcorch.sites import load_site
+from tests.helpers import bash_model, free_port, output
+
+SAY = 'echo "$1 ${OMPI_COMM_WORLD_RANK-$PMI_RANK} ${OMPI_COMM_WORLD_SIZE-$PMI_SIZE} $V"'
+# Writes what it was given, then runs the program behind the image as if it were inside.
+APPTAINER = """#!{python}
+import json, os, sys
+words = sys.argv[1:]
+seen = {{name: value for name, value in os.environ.items() if name.startswith("APPTAINER")}}
+with open({record!r}, "w") as stream:
+    json.dump([words, seen, os.getcwd()], stream)
+clean = {{"PATH": os.environ["PATH"]}}
+clean.update((name[13:], value) for name, value in seen.items() if name.startswith("APPTAINERENV_"))
+program = words[words.index("image.sif") + 1:]
+os.execvpe(program[0], program, clean)
+"""
+
+
+@pytest.fixture(autouse=True)
+def root_may_run(monkeypatch):
+    """Open MPI refuses root unless it is told twice."""
+    for name in ("", "_CONFIRM"):
+        monkeypatch.setenv("OMPI_ALLOW_RUN_AS_ROOT" + name, "1")
+
+
+@pytest.fixture
+def mpich(tmp_path, monkeypatch):
+    """MPICH's launch command under its usual name, which another library may have here."""
+    folder = tmp_path / "mpich"
+    folder.mkdir()
+    program = folder / "mpiexec"
+    # It looks for its helpers beside the path that it was called by.
+    program.write_text('#!/bin/bash\nexec mpiexec.hydra "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_open_mpi_starts_several_programs_as_one_launch(exp):
+    first = exp.create_run_settings("bash", ["-c", SAY, "_", "a b"], run_command="mpirun")
+    first.set("oversubscribe")
+    first.set_tasks(1)
+    first.update_env({"V": "it's"})
+    second = exp.create_run_settings("bash", ["-c", SAY, "_", "c"], env_vars={"V": "own"})
+    second.set_tasks(2)
+    first.make_mpmd(second)
+    model = exp.create_model("several", first)
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
+    lines = sorted(output(exp, model).splitlines())
+    assert lines == ["a b 0 3 it's", "c 1 3 own", "c 2 3 own"]
+
+
+def test_open_mpi_is_told_which_variables_to_carry(exp):
+    code = 'echo "$OMPI_MCA_mca_base_env_list"'
+    settings = exp.create_run_settings("bash", ["-c", code], "mpirun", env_vars={"V": 1, "W": 2})
+    model = exp.create_model("told", settings)
+    exp.start(model)
+    assert output(exp, model) == "V;W;HPCORCH_INDEX\n"
+
+
+def test_open_mpi_ends_a_launch_whose_time_is_over(exp):
+    settings = exp.create_run_settings("sleep", ["600"], "mpirun")
+    settings.set_time(seconds=1)
+    model = exp.create_model("long", settings)
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.FAILED]
+    assert "time limit" in output(exp, model, "err")
+
+
+def test_mpich_is_recognised_and_binds_as_it_was_asked(exp, mpich):
+    cpu = min(os.sched_getaffinity(0))
+    code = SAY + "; grep Cpus_allowed_list /proc/self/status"
+    settings = exp.create_run_settings("bash", ["-c", code, "_", "x"], "mpiexec")
+    settings.set_cpu_bindings([cpu])
+    model = exp.create_model("bound", settings)
+    assert "-bind-to" in exp.preview(model)
+    exp.start(model)
+    assert output(exp, model).split() == ["x", "0", "1", "Cpus_allowed_list:", str(cpu)]
+
+
+@pytest.mark.parametrize(("said", "library"), [("auto", "openmpi"), ("hydra", "hydra")])
+def test_the_site_s_word_counts_more_than_the_command_s(exp, said, library):
+    site = load_site({**os.environ, "HPCORCH_MPI": said})
+    scheduler, _ = choose_scheduler("local", site, os.environ)
+    settings = exp.create_run_settings("true", run_command="mpirun")
+    settings.set_tasks(2)
+    plan = Builder(site, scheduler, os.environ).model(
+        exp.create_model("m", settings), (), Path(exp.exp_path)
+    )
+    (job,) = plan.jobs
+    assert isinstance(job, ModelJob)
+    assert job.forward_environment == (library == "openmpi")
+
+
+@pytest.fixture
+def apptainer(tmp_path, monkeypatch):
+    """A stand-in on PATH; what it was given is in the file returned."""
+    record = tmp_path / "given.json"
+    program = tmp_path / "bin" / "apptainer"
+    program.parent.mkdir()
+    program.write_text(APPTAINER.format(python=sys.executable, record=str(record)))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("APPTAINER_BIND", "/site")
+    return record
+
+
+@pytest.mark.redis
+def test_a_container_gets_the_program_s_variables_and_directories(exp, apptainer):
+    code = 'echo "$V|$SSDB|${HPCORCH_CREDENTIALS##*/}|$HPCORCH_INDEX"'
+    database = exp.create_database(port=free_port())
+    image = Container("image.sif", args="--cleanenv", mount={"/data": "/in side"})
+    settings = exp.create_run_settings(
+        "bash", ["-c", code], env_vars={"V": "a,b 'c'", "not-a-name": 1}, container=image
+    )
+    model = exp.create_model("inside", settings)
+    exp.start(database, model)
+    address = database.get_address()[0]
+    assert output(exp, model) == f"a,b 'c'|{address}|credentials|0\n"
+    words, seen, where = json.loads(apptainer.read_text())
+    start = ["exec", "--cleanenv", "--bind", "/data:/in side", "image.sif"]
+    assert words == [*start, "bash", "-c", code]
+    top = Path(exp.exp_path)
+    assert seen["APPTAINER_BIND"] == f"/site,{top / 'inside'},{top / 'orchestrator'}"
+    assert where == str(top / "inside")
+    assert "APPTAINERENV_not-a-name" not in seen
+
+
+@pytest.mark.redis
+def test_a_container_sees_the_socket_of_the_database_beside_it(exp, apptainer):
+    settings = exp.create_run_settings(
+        "bash", ["-c", 'test -S "${SSDB#unix://}"'], container=Container("image.sif")
+    )
+    model = exp.create_model("near", settings)
+    model.colocate_db_uds()
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED]
+    _, seen, _ = json.loads(apptainer.read_text())
+    private = Path(seen["APPTAINERENV_SSDB"].removeprefix("unix://")).parent
+    assert seen["APPTAINER_BIND"].split(",")[-1] == str(private)
+
+
+def test_a_missing_container_runtime_is_refused(exp):
+    container = Container("image.sif", runtime="singularity")
+    model = exp.create_model("m", exp.create_run_settings("only-inside", container=container))
+    with pytest.raises(
+        InputError, match="container of m is 'singularity': there is no such program"
+    ):
+        exp.start(model)
+
+
+def test_lines_of_the_user_s_run_first_as_at_a_prompt(exp):
+    model = bash_model(exp, "ready", 'echo "$GREETING $UNSET"')
+    model.run_settings.set_mpmd_preamble(["export GREETING='it''s \"me\"'"])
+    model.batch.add_preamble(["false", 'echo "first $NOT_SET"', "export UNSET=$NOT_SET."])
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED]
+    assert output(exp, model) == 'first \nits "me" .\n'
+
+
+def test_lines_of_the_user_s_may_end_the_job(exp):
+    model = bash_model(exp, "refused", "echo never")
+    model.batch.add_preamble("exit 7")
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.FAILED]
+    assert output(exp, model) == ""
+
+
+@pytest.mark.redis
+def test_lines_of_the_user_s_run_before_a_database_too(exp):
+    database = exp.create_database(port=free_port())
+    database.batch.add_preamble("echo before the server")
+    exp.start(database)
+    log = Path(exp.exp_path, "orchestrator/logs/orchestrator.0.out").read_text()
+    assert log.startswith("before the server\n")

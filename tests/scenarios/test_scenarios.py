@@ -1,0 +1,199 @@
+"""What people do with hpcorch, the same on this machine, on Slurm and on PBS."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import hpcorch
+from tests.cluster.scenarios import READER, WAITER, table
+from tests.helpers import until
+from tests.scenarios.grounds import Ground
+
+pytestmark = pytest.mark.redis
+
+DEMO = Path(hpcorch.__file__).parent / "demo"
+CLOCK = r"\d\d-\d\d-\d\d"
+
+
+def database_of(ground: Ground, shards: int = 3, **options: object) -> str:
+    """Return the arguments of create_database as JSON."""
+    return json.dumps({"db_nodes": shards, **options})
+
+
+def test_the_customers_example(ground):
+    for name in ("driver.py", "application.py"):
+        shutil.copy(DEMO / name, ground.path)
+    done = ground.host.run([sys.executable, "driver.py"], cwd=ground.path, check=False, timeout=110)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    for wanted in (
+        rf".* INFO experiment getting-started-multidb uses the launcher {ground.launcher}: .*",
+        r".* INFO The multi shard array key exists in the incorrect database: False",
+        r".* INFO The single shard array key exists in the incorrect database: False",
+        rf"Model: single shard logger@{CLOCK}:The single sharded db tensor is: \[1 2 3 4\]",
+        rf"Model: multi shard logger@{CLOCK}:The clustered db tensor is: \[5 6 7 8\]",
+        "Hello World",
+    ):
+        assert sum(re.fullmatch(wanted, line) is not None for line in lines) == 1, wanted
+    rows = table(done.stdout)
+    assert [(name, row["Status"], row["Returncode"]) for name, row in rows.items()] == [
+        ("single_shard_db_identifier", "Cancelled", "0"),
+        ("multi-shard-db-identifier", "Cancelled", "0"),
+        ("tutorial_model", "Completed", "0"),
+        ("colo_model", "Completed", "0"),
+    ]
+    assert re.fullmatch(ground.label, rows["multi-shard-db-identifier"]["JobID"])
+    assert done.stderr == ""
+    until(lambda: not ground.queue(), "an empty queue")
+
+
+def test_by_hand(ground):
+    """A rendered script, submitted by the batch system's own command."""
+    options = ("--nodes", 2, "--path", "lab/orchestrator")
+    script = ground.lab.cli("render", "database", "--scheduler", ground.launcher, *options)
+    (ground.path / "lab").mkdir(mode=0o700)
+    (ground.path / "db.job").write_text(script)
+    ground.submit("db.job")
+    ground.lab.await_database()
+    run = ground.runs()["orchestrator"]
+    assert (run["scheduler"], run["state"]) == (ground.launcher, "Running")
+    assert run["database"]["answers"] is True
+    assert ground.lab.cli("stop", "lab") == "orchestrator is Cancelled, exit code 0\n"
+    until(lambda: not ground.queue(), "an empty queue")
+
+
+def test_fire_and_forget(ground):
+    """Everything is submitted at once, the driver ends, the programs find their databases."""
+    code = """
+    database = exp.create_database(**json.loads(sys.argv[1]))
+    models = [python_model("writer", sys.argv[2]), python_model("reader", sys.argv[3], "first-1")]
+    exp.start(*models, database, wait=False)
+    """
+    writer = """
+import numpy as np
+from hpcorch import Client, ConfigOptions
+client = Client(ConfigOptions.create_from_environment("first-1"))
+client.put_tensor("x", np.arange(5))
+"""
+    ground.lab.driver(code, database_of(ground, 2, db_identifier="first-1"), writer, READER)
+    until((ground.lab / "reader/exit/0").exists, "the end of the reader")
+    until((ground.lab / "writer/exit/0").exists, "the end of the writer")
+    last = (ground.lab / "reader/reader.out").read_text().splitlines()[-1]
+    assert re.fullmatch(r"\S+ 10", last)
+    assert ground.stop() == {
+        "first-1": ("Cancelled", "0"),
+        "writer": ("Completed", "0"),
+        "reader": ("Completed", "0"),
+    }
+
+
+def test_another_process_takes_over_from_a_killed_driver(ground):
+    code = """
+    database = exp.create_database(**json.loads(sys.argv[1]))
+    exp.start(database)
+    exp.start(python_model("waiter", *sys.argv[2:]))
+    """
+    words = (database_of(ground), WAITER, ground.path / "never")
+    with ground.lab.running_driver(code, *words) as driver:
+        until(lambda: ground.lab.has_printed("waiter", "waiting"), "the program")
+        driver.kill()
+        driver.wait(10)
+    assert ground.states() == ["Running"] * 3
+    assert ground.states("waiter") == ["Running"]
+    assert ground.stop() == {"orchestrator": ("Cancelled", "0"), "waiter": ("Cancelled", "143")}
+    assert not (ground.lab / "orchestrator/address.env").exists()
+
+
+def test_a_killed_shard_takes_the_address_back_and_is_named(ground):
+    code = """
+    database = exp.create_database(**json.loads(sys.argv[1]))
+    exp.start(database)
+    """
+    ground.lab.driver(code, database_of(ground))
+    ground.kill_server(1)
+    until(lambda: "Failed" in ground.states(), "the news of the killed shard")
+    run = ground.runs()["orchestrator"]
+    assert [task["state"] for task in run["tasks"]] == ["Running", "Failed", "Running"]
+    assert "shard 1: the server ended with exit code 137" in run["reason"]
+    assert not (ground.lab / "orchestrator/address.env").exists()
+    assert ground.stop()["orchestrator"][0] == "Failed"
+
+
+QUEUED = """
+database = exp.create_database(**json.loads(sys.argv[1]))
+exp.start(database, wait=False)
+"""
+
+
+def test_stopping_what_is_pending(batch):
+    give_back = batch.fill(5)
+    batch.lab.driver(QUEUED, database_of(batch))
+    assert batch.states() == ["Queued"] * 3
+    assert batch.stop()["orchestrator"][0] == "Cancelled"
+    assert not (batch.lab / "orchestrator/shards").exists()
+    give_back()
+
+
+def test_stopping_when_half_of_it_runs(batch):
+    give_back = batch.fill(3)
+    batch.lab.driver(QUEUED, database_of(batch, 4))
+    marks = [batch.lab / f"orchestrator/shards/{index}.json" for index in (0, 1)]
+    until(lambda: all(mark.exists() for mark in marks), "two shards")
+    assert batch.states() == ["Running", "Running", "Queued", "Queued"]
+    assert batch.stop()["orchestrator"][0] == "Cancelled"
+    assert sorted(path.name for path in (batch.lab / "orchestrator/exit").iterdir()) == list("0123")
+    give_back()
+
+
+def test_a_database_waits_for_room_without_its_driver(batch):
+    give_back = batch.fill(3)
+    code = "exp.start(exp.create_database(**json.loads(sys.argv[1])))"
+    with batch.lab.running_driver(code, database_of(batch)) as driver:
+        until((batch.lab / "orchestrator/shards/0.json").exists, "the first shard")
+        driver.kill()
+        driver.wait(10)
+    give_back()
+    batch.lab.await_database()
+    assert batch.states() == ["Running"] * 3
+    assert batch.stop()["orchestrator"] == ("Cancelled", "0")
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"queue": "nosuch"}, "queue of orchestrator is 'nosuch': this cluster has "),
+        ({"db_nodes": 6, "layout": "gang"}, "orchestrator needs 6 nodes: the queue "),
+        (
+            {"queue": "short", "time": "01:00:00"},
+            "time of orchestrator is 01:00:00: the queue short allows 5 minutes",
+        ),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_anything_is_submitted(batch, asked, words):
+    code = """
+    database = exp.create_database(**json.loads(sys.argv[1]))
+    try:
+        exp.start(database)
+    except HpcorchError as error:
+        tell(refused=error.message)
+    """
+    refused = batch.lab.driver(code, json.dumps(asked))["refused"]
+    assert refused.startswith(words)
+    assert batch.queue() == []
+
+
+def test_a_gang_starts_together_and_ends_together(batch):
+    code = """
+    database = exp.create_database(**json.loads(sys.argv[1]))
+    exp.start(database)
+    """
+    batch.lab.driver(code, database_of(batch, layout="gang"))
+    assert batch.states() == ["Running"] * 3
+    assert len(batch.queue()) == 1
+    assert batch.stop()["orchestrator"] == ("Cancelled", "0")
