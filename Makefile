@@ -10,12 +10,13 @@ CREATED := $(VENV)/.created
 FOR_USE := $(VENV)/.installed-for-use
 FOR_TESTS := $(VENV)/.installed-for-tests
 FOR_AI := $(VENV)/.installed-for-test-ai
+FOR_BROWSER := $(VENV)/.installed-for-browser
 
 .NOTPARALLEL:
-.PHONY: help demo test test-ai bench cluster lint golden clean prepare
+.PHONY: help demo test test-ai bench asan cluster docs docs-check lint golden clean prepare
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(FOR_USE) ## set up .venv and run the example on this machine
 	$(BIN)/hpcorch demo
@@ -29,8 +30,22 @@ test-ai: prepare $(FOR_AI) ## install PyTorch and TensorFlow (2 GB) and run the 
 bench: prepare $(FOR_TESTS) ## measure speed; prints ratios
 	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python -m tests.bench.$$(basename $$script .py); done
 
+# Valkey loads modules with RTLD_DEEPBIND, which AddressSanitizer refuses.
+asan: $(FOR_TESTS) ## run the server module's tests with the sanitizers of gcc
+	gcc -std=c11 -g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
+	  -fPIC -shared -fvisibility=hidden -o $(VENV)/module-asan.so hpcorch/module/src/*.c
+	HPCORCH_MODULE=$(CURDIR)/$(VENV)/module-asan.so SERVER_PRELOAD=$$(gcc -print-file-name=libasan.so) \
+	  $(BIN)/pytest tests/module -k 'not valkey'
+
 cluster: prepare $(FOR_TESTS) ## bring up a Slurm cluster of four nodes on this machine to play with
 	$(BIN)/python -m tests.testbed up
+
+docs: $(FOR_TESTS) ## build the documentation into build/docs; a broken link or a page in no menu is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-check: prepare docs $(FOR_BROWSER) ## try the documentation in headless Chromium, which must be there (root gets it installed)
+	bash tests/prepare.sh chromium:chromium
+	$(BIN)/pytest tests/docs/browser.py
 
 # SC2034: a library's variables are used by the script that includes it.
 lint: $(FOR_TESTS) ## ruff, mypy, import-linter, shellcheck and the C compiler's warnings
@@ -57,11 +72,15 @@ $(FOR_USE): $(CREATED) setup.cfg pyproject.toml
 	@touch $@
 
 $(FOR_TESTS): $(CREATED) setup.cfg pyproject.toml
-	$(BIN)/pip install -q -e '.[test]'
+	$(BIN)/pip install -q -e '.[test,docs]'
 	@touch $@ $(FOR_USE)
 
 $(FOR_AI): $(FOR_TESTS)
 	$(BIN)/pip install -q -e '.[test,test_ai]'
+	@touch $@
+
+$(FOR_BROWSER): $(FOR_TESTS)
+	$(BIN)/pip install -q -e '.[browser]'
 	@touch $@
 
 $(CREATED):

@@ -1,5 +1,6 @@
 """Every exception that hpcorch raises, under one root.
 
+```text
 HpcorchError
 ├── InputError (also a ValueError)      what the user said cannot be done; nothing was started
 │   ├── InputTypeError (also a TypeError)
@@ -20,6 +21,7 @@ HpcorchError
 ├── RunNotFound                         a directory holds no hpcorch run
 ├── StartFailed                         a job was accepted but its service never answered
 └── NotActive                           the operation needs a running database
+```
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ class Experiment:
     """A named set of databases and programs that run together.
 
     `exp_path` (default: a directory `name` where you are) holds one run directory per entity.
-    `launcher` is auto or local; `site` is a site profile file that wins over the machine's own.
-    Raises InputError, InputTypeError or SiteError.
+    `launcher` is auto, local, slurm or pbs; `site` is a site profile file that wins over the
+    machine's own. Raises InputError, InputTypeError or SiteError.
     """
 
     def __init__(
@@ -226,10 +226,11 @@ class Experiment:
                 )
         self._ledger.refuse_if_running(self._ledger.submitted([item.name for item in chosen]))
         for entity in chosen:
-            tasks = len(entity) if isinstance(entity, Ensemble) else 1
-            rundir.prepare(self._roster.directory(entity), entity.name, tasks)
-        for _, where in self._roster.programs(chosen):
-            rundir.make_private(where)
+            directory = self._roster.directory(entity)
+            members = list(entity.peek()) if isinstance(entity, Ensemble) else []
+            rundir.prepare(directory, entity.name, len(members) or 1)
+            for model in members:
+                rundir.make_private(Path(model.path or directory / model.name))
         self._place(orders)
 
     def _place(self, orders: Sequence[placement.Order]) -> None:

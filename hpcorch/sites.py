@@ -37,7 +37,8 @@ class Site:
     take. `pbs_dialect` is pbs, or torque for `nodes=N:ppn=M` and arrays by `-t`; `pbs_place` is how
     PBS gives a database's shard a node of its own: excl, exclhost or none; `pbs_starter` is what
     reaches the other nodes of a PBS job: pbsdsh, pbs_tmrsh, ssh or mpiexec.
-    `max_array_size` is the most tasks of a job array where the batch system does not say it.
+    `max_array_size` is the most tasks of a job array where the batch system does not say it (0:
+    no limit).
     """
 
     scheduler: str = "auto"
@@ -145,8 +146,11 @@ def _checked(key: str, value: Any, origin: str) -> Any:
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             return tuple(value)
         raise SiteError(f"{origin} sets {key} to {value!r}: it must be a list of texts")
-    if type(value) is not type(default) or (isinstance(value, int) and value < 1):
-        allowed = "a whole number above 0" if isinstance(default, int) else "text"
+    # Where 0 is the default it means that there is no limit.
+    lowest = 0 if default == 0 else 1
+    if type(value) is not type(default) or (isinstance(value, int) and value < lowest):
+        number = "a whole number above 0" if lowest else "0 or a whole number above it"
+        allowed = number if isinstance(default, int) else "text"
         raise SiteError(f"{origin} sets {key} to {value!r}: it must be {allowed}")
     if value not in _CHOICES.get(key, (value,)):
         allowed = ", ".join(_CHOICES[key])

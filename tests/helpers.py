@@ -65,6 +65,8 @@ def until(condition: Callable[[], T], what: str, seconds: float = DEADLINE) -> T
 
 def _can_bind(port: int) -> bool:
     with socket.socket() as probe:
+        # As servers do it: connections that have ended may still be remembered there.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:

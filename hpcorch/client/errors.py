@@ -1,5 +1,6 @@
 """The errors that a client raises, named as SmartRedis names them.
 
+```text
 RedisConnectionError     no server could be reached, or it went away
 └── RedisAddressError    the address to connect to is missing or malformed (also an InputError)
 RedisReplyError          a server answered, but not with what was asked for
@@ -9,6 +10,8 @@ RedisReplyError          a server answered, but not with what was asked for
 ├── RedisInternalError   an answer that makes no sense
 ├── RedisTimeoutError    no usable answer in time
 └── RedisKeyError        an option or a field that was asked for by name does not exist
+```
+
 All of them are HpcorchErrors and, as in SmartRedis, RuntimeErrors.
 """
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from hpcorch.client.keys import encoded
 from hpcorch.client.session import Session
+from hpcorch.client.shardtags import shard_tag
 from hpcorch.errors import InputTypeError
 
 Info = dict[str, dict[str, str]]
@@ -48,9 +49,13 @@ class NodeCalls(Session):
             raise InputTypeError(
                 f"reset_stat must be True or False, not {type(reset_stat).__name__}"
             )
-        words = (b"AI.INFO", encoded(key), *([b"RESETSTAT"] if reset_stat else []))
-        replies = [self._ask_node(one, *words) for one in _listed(address)]
-        return [_pairs(reply) if isinstance(reply, list) else {} for reply in replies]
+        name = encoded(key)
+        more = [b"RESETSTAT"] if reset_stat else []
+        found = []
+        for one in _listed(address):
+            reply = self._ask_node(one, b"AI.INFO", self._copy_at(one, name), *more)
+            found.append(_pairs(reply) | {"key": key} if isinstance(reply, list) else {})
+        return found
 
     def config_get(self, expression: str, address: str) -> dict[str, str]:
         """Return the parameters of a server, the first one, that match `expression`, if any."""
@@ -72,6 +77,11 @@ class NodeCalls(Session):
         """Remove all keys of each server."""
         for address in _listed(addresses):
             self._ask_node(address, "FLUSHDB")
+
+    def _copy_at(self, address: str, name: bytes) -> bytes:
+        """Return the key of the copy of a model or script that a server has."""
+        slot = self._router.first_slot(address)
+        return name if slot is None else b"{%b}.%b" % (shard_tag(slot), name)
 
     def _ask_node(self, address: str, *words: str | bytes) -> Any:
         return self._router.run_on(address, lambda link: link.command(*words))

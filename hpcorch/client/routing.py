@@ -69,14 +69,14 @@ class Router:
         `address` is one of `addresses`, also in another of the spellings that SSDB may have.
         Raises InputError for what is no address, RedisRuntimeError for that of no such server.
         """
-        wanted = parse_addresses(address, "the address")
-        for server in self._topology.owners():
-            if wanted == (server.address,):
-                return self._run(server, b"", operation, repeatable)
-        raise RedisRuntimeError(
-            f"{address} is no server of this database",
-            hint=f"its servers are {', '.join(self.addresses)}",
-        )
+        return self._run(self._server_at(address), b"", operation, repeatable)
+
+    def first_slot(self, address: str) -> int | None:
+        """Return the lowest slot of the server with this address; None when there are no slots.
+
+        Raises as run_on.
+        """
+        return self._topology.first_slot(self._server_at(address))
 
     def run_together(self, key: bytes, requests: Sequence[Request]) -> list[Any]:
         """Run commands on keys of `key`'s slot as one transaction (MULTI … EXEC).
@@ -120,6 +120,16 @@ class Router:
     def close(self) -> None:
         """Close all connections."""
         self._topology.close()
+
+    def _server_at(self, address: str) -> Server:
+        wanted = parse_addresses(address, "the address")
+        for server in self._topology.owners():
+            if wanted == (server.address,):
+                return server
+        raise RedisRuntimeError(
+            f"{address} is no server of this database",
+            hint=f"its servers are {', '.join(self.addresses)}",
+        )
 
     def _run(
         self, server: Server, key: bytes, operation: Callable[[Link], T], repeatable: bool

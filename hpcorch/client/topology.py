@@ -52,6 +52,10 @@ class Topology:
         """Return the servers that own keys, in the order of their slots."""
         return [self._only] if self._slots is None else list(dict.fromkeys(self._slots))
 
+    def first_slot(self, server: Server) -> int | None:
+        """Return the lowest slot of `server`; None when the database is no cluster."""
+        return None if self._slots is None else self._slots.index(server)
+
     def close(self) -> None:
         """Close all connections."""
         for server in list(self._servers.values()):

@@ -1,10 +1,11 @@
 """How long arrays take into a database and out of it, for several clients side by side.
 
-The clients are hpcorch, SmartRedis, redis-py with hiredis and a bare socket. All talk to the same
-tuned servers (those that hpcorch ships, or REDIS_PATH), in turn, each from a process of its own on
-one CPU with the servers on the others. SmartRedis is the published wheel, in an environment that is
-made here once; its tensor commands are answered by a small module that keeps arrays without copying
-them. What cannot be measured is said and left out. Arguments name the clients to put beside ours.
+The clients are hpcorch, SmartRedis, redis-py with hiredis and a bare socket. All talk to tuned
+servers of one kind (those that hpcorch ships, or REDIS_PATH), in turn, each from a process of its
+own on one CPU with the servers on the others. SmartRedis is the published wheel, in an environment
+that is made here once. It needs servers with hpcorch's module; hpcorch is measured on those too,
+where it sends AI.TENSORSET and AI.TENSORGET instead of SET and GET. What cannot be measured is said
+and left out. Arguments name the clients to put beside ours.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -23,6 +23,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpcorch.module.library import find_module
 from hpcorch.server import Server, allocator_environment, find_server
 from tests.bench.transfer_worker import serve_raw
 from tests.redis.conftest import (
@@ -45,6 +46,9 @@ TURNS = 3
 PEER_TARGETS = {KIB: 0.45, 64 * KIB: 0.45, MIB: 0.2, 16 * MIB: 0.27, 128 * MIB: 0.25}
 RAW_TARGETS = {"put": 1.2, "get": 1.5}
 CLUSTER_TARGET = 1.1
+# The client on a server with the module, and the highest ratio wanted to itself on a plain one.
+WITH_MODULE = "hpcorch with module"
+MODULE_TARGETS = {128 * MIB: 1.3}
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,10 @@ def start_databases(base: Path, module: Path | None, stack: ExitStack) -> dict[s
     """Start a single server and a cluster of three; return their addresses by kind."""
     # Without a PATH only REDIS_PATH and the wheels are left.
     program = find_server({**os.environ, "PATH": ""})
-    print(f"server: {program.path} ({program.flavour} {'.'.join(map(str, program.version))})")
+    version = ".".join(map(str, program.version))
+    beside = f" with {module}" if module else ""
+    print(f"server: {program.path} ({program.flavour} {version}){beside}")
+    base.mkdir()
     more = ("--loadmodule", str(module)) if module else ()
     path, port = base / "redis.sock", free_port()
     where = ("--port", str(port), "--unixsocket", str(path))
@@ -153,18 +160,6 @@ def start_raw(base: Path, stack: ExitStack) -> dict[str, str]:
         stack.callback(process.join)
         stack.callback(process.terminate)
     return {"TCP": f"127.0.0.1:{tcp.getsockname()[1]}", "UDS": f"unix://{path}"}
-
-
-def build_module(base: Path) -> Path | None:
-    """Return the server module that SmartRedis needs, None when it cannot be built."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        print("SKIPPED smartredis: its tensor commands need a module, and there is no C compiler")
-        return None
-    module = base / "tensor_commands.so"
-    source = str(HERE / "tensor_commands.c")
-    subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", str(module), source], check=True)
-    return module
 
 
 def peer_python() -> str | None:
@@ -219,6 +214,9 @@ def show(cell: Cell, found: Mapping[str, float], single: float) -> None:
             parts.append(judged(client, ours, found[client], wanted))
     if cell.endpoint == "cluster":
         parts.append(judged("single server", ours, single, CLUSTER_TARGET))
+    if WITH_MODULE in found:
+        mine, wanted = found[WITH_MODULE], MODULE_TARGETS.get(cell.size)
+        parts.append(f"| {WITH_MODULE} {mine * 1e6:.0f} us, {ratio(mine, ours, wanted)}")
     print("  ".join(parts), flush=True)
 
 
@@ -228,9 +226,13 @@ def targets(cell: Cell) -> dict[str, float | None]:
 
 
 def judged(client: str, ours: float, theirs: float, wanted: float | None) -> str:
-    ratio = ours / theirs
-    goal = "" if wanted is None else f" wanted {wanted:g}{' MISSED' * (ratio > wanted)}"
-    return f"| {client} {theirs * 1e6:.0f} us, ratio {ratio:.2f}{goal}"
+    return f"| {client} {theirs * 1e6:.0f} us, {ratio(ours, theirs, wanted)}"
+
+
+def ratio(time: float, reference: float, wanted: float | None) -> str:
+    found = time / reference
+    goal = "" if wanted is None else f" wanted {wanted:g}{' MISSED' * (found > wanted)}"
+    return f"ratio {found:.2f}{goal}"
 
 
 def size_name(size: int) -> str:
@@ -243,14 +245,20 @@ def main(wanted: Sequence[str]) -> None:
         if load > cpus / 2:
             print(f"BUSY: the load is {load:.0f} on {cpus} CPUs, so the figures are worth little")
         base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-client-")))
-        module, peers = build_module(base), peer_python()
-        databases, raw = start_databases(base, module, stack), start_raw(base, stack)
-        addresses: dict[str, Mapping[str, str]] = {"hpcorch": databases, "raw socket": raw}
+        peers, raw = peer_python(), start_raw(base, stack)
+        plain = start_databases(base / "plain", None, stack)
+        addresses: dict[str, Mapping[str, str]] = {"hpcorch": plain, "raw socket": raw}
         pythons = {"hpcorch": sys.executable, "raw socket": sys.executable}
         if peers:
-            addresses["redis-py"], pythons["redis-py"] = databases, peers
-        if peers and module:
-            addresses["smartredis"], pythons["smartredis"] = databases, peers
+            addresses["redis-py"], pythons["redis-py"] = plain, peers
+        module = find_module(os.environ)
+        if module is None:
+            print("SKIPPED smartredis, hpcorch with module: see hpcorch module build")
+        else:
+            extended = start_databases(base / "module", module, stack)
+            addresses[WITH_MODULE], pythons[WITH_MODULE] = extended, sys.executable
+            if peers:
+                addresses["smartredis"], pythons["smartredis"] = extended, peers
         if wanted:
             addresses = {c: addresses[c] for c in ("hpcorch", *wanted) if c in addresses}
         single: dict[tuple[str, int], float] = {}

@@ -113,6 +113,7 @@ def split(address: str) -> tuple[str, int]:
 
 CLIENTS = {
     "hpcorch": use_hpcorch,
+    "hpcorch with module": use_hpcorch,
     "smartredis": use_smartredis,
     "redis-py": use_redis_py,
     "raw socket": use_raw_socket,

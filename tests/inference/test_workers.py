@@ -84,7 +84,7 @@ def test_tensors_of_smartredis_programs_are_inputs_and_outputs(tmp_path, connect
             close(np.frombuffer(held[5], np.float32).reshape(held[3]))
             client.run_model("mlp", "in", "again", durable=True)
             close(client.get_tensor("again"))
-            with pytest.raises(RedisRuntimeError, match="an input cannot be had: .* key 'none'"):
+            with pytest.raises(RedisRuntimeError, match=r"input cannot be had: .* key 'none'"):
                 client.run_model("mlp", "none", "out")
         finally:
             lab.close()
@@ -358,7 +358,10 @@ def test_a_request_outlives_the_worker_that_it_was_sent_to(own_lab, connect, tmp
     until(lambda: len(workers.listed(client._router)) == 2, "two workers on the list")
     client.set_source("once", deadly(tmp_path / "once", 1), "PYTHON")
     assert client.infer_script("once", "deadly", np.arange(2))[0].tolist() == [1, 2]
-    ended = [name for name, process in own_lab.workers.items() if process.poll() is not None]
+    ended = until(
+        lambda: [name for name, one in own_lab.workers.items() if one.poll() is not None],
+        "the end of the worker",
+    )
     own_lab.start(ended[0])
     client.set_source("always", deadly(tmp_path / "always", 9), "PYTHON")
     with pytest.raises(RedisRuntimeError, match="two model workers ended while they worked"):

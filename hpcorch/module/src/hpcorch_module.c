@@ -93,11 +93,35 @@ static int info(Ctx *ctx, Text **argv, int argc) {
     return result;
 }
 
-/* AI.MODELEXECUTE, AI.SCRIPTRUN */
-static int run(Ctx *ctx, Text **argv, int argc) {
-    (void)argv;
-    (void)argc;
-    return Server_ReplyWithError(ctx, "ERR this server keeps models and scripts, it runs none");
+static bool holds(Ctx *ctx, Text *name, Program *(*program_of)(Key *)) {
+    Key *key = Server_OpenKey(ctx, name, KEY_READ);
+    bool held = program_of(key) != NULL;
+    if (key) Server_CloseKey(key);
+    return held;
+}
+
+/* Nothing is run; what is missing is told first. argv[at] is the first input. */
+static int refuse(Ctx *ctx, Text **argv, int argc, int at) {
+    const char *fault = NULL;
+    for (; !fault && at < argc && !is_word(argv[at], "OUTPUTS"); at++) {
+        fault = tensor_fault(ctx, argv[at]);
+    }
+    const char *none = "ERR this server keeps models and scripts, it runs none";
+    return Server_ReplyWithError(ctx, fault ? fault : none);
+}
+
+/* AI.MODELEXECUTE key INPUTS n name .. OUTPUTS n name .. TIMEOUT milliseconds */
+static int model_execute(Ctx *ctx, Text **argv, int argc) {
+    if (argc < 2) return Server_WrongArity(ctx);
+    if (!holds(ctx, argv[1], model_of)) return Server_ReplyWithError(ctx, MODEL_MISSING);
+    return refuse(ctx, argv, argc, 4);
+}
+
+/* AI.SCRIPTRUN key function INPUTS name .. OUTPUTS name .. */
+static int script_run(Ctx *ctx, Text **argv, int argc) {
+    if (argc < 2) return Server_WrongArity(ctx);
+    if (!holds(ctx, argv[1], script_of)) return Server_ReplyWithError(ctx, SCRIPT_MISSING);
+    return refuse(ctx, argv, argc, 4);
 }
 
 static void describe(InfoCtx *ctx, int for_crash_report) {
@@ -147,8 +171,8 @@ __attribute__((visibility("default"))) int RedisModule_OnLoad(Ctx *ctx, Text **a
     if (!arguments_read(ctx, argv, argc)) return ERR;
     if (tensor_register(ctx) || model_register(ctx) || script_register(ctx)) return ERR;
     if (Server_CreateCommand(ctx, "AI.INFO", info, "readonly", 1, 1, 1) ||
-        Server_CreateCommand(ctx, "AI.MODELEXECUTE", run, "write deny-oom", 1, 1, 1) ||
-        Server_CreateCommand(ctx, "AI.SCRIPTRUN", run, "write deny-oom", 1, 1, 1) ||
+        Server_CreateCommand(ctx, "AI.MODELEXECUTE", model_execute, "write deny-oom", 1, 1, 1) ||
+        Server_CreateCommand(ctx, "AI.SCRIPTRUN", script_run, "write deny-oom", 1, 1, 1) ||
         Server_CreateCommand(ctx, "AI.CONFIG", config, "readonly", 0, 0, 0)) {
         return ERR;
     }

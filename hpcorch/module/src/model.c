@@ -6,8 +6,6 @@
 #include "program.h"
 #include "values.h"
 
-#define MISSING "ERR model key is empty"
-
 enum { ENCODING_VERSION = 1, MOST_NAMES = 4096 };
 
 typedef struct {
@@ -277,7 +275,7 @@ static int model_get(Ctx *ctx, Text **argv, int argc) {
     }
     const char *fault = NULL;
     Key *key = key_open(ctx, argv[1], KEY_READ, model_type, &fault);
-    if (!key) return Server_ReplyWithError(ctx, fault ? fault : MISSING);
+    if (!key) return Server_ReplyWithError(ctx, fault ? fault : MODEL_MISSING);
     const Model *model = Server_ModuleTypeGetValue(key);
     Server_ReplyWithString(ctx, model->blob);
     Server_CloseKey(key);
@@ -285,7 +283,7 @@ static int model_get(Ctx *ctx, Text **argv, int argc) {
 }
 
 static int model_delete(Ctx *ctx, Text **argv, int argc) {
-    return program_delete(ctx, argv, argc, model_type, MISSING);
+    return program_delete(ctx, argv, argc, model_type, MODEL_MISSING);
 }
 
 Program *model_of(Key *key) {

@@ -4,6 +4,9 @@
 
 #include "server_api.h"
 
+#define MODEL_MISSING "ERR model key is empty"
+#define SCRIPT_MISSING "ERR script key is empty"
+
 /* Since the server started; times in microseconds. */
 typedef struct {
     long long duration;

@@ -3,8 +3,6 @@
 #include "program.h"
 #include "values.h"
 
-#define MISSING "ERR script key is empty"
-
 enum { ENCODING_VERSION = 1 };
 
 typedef struct {
@@ -107,7 +105,7 @@ static int script_get(Ctx *ctx, Text **argv, int argc) {
     }
     const char *fault = NULL;
     Key *key = key_open(ctx, argv[1], KEY_READ, script_type, &fault);
-    if (!key) return Server_ReplyWithError(ctx, fault ? fault : MISSING);
+    if (!key) return Server_ReplyWithError(ctx, fault ? fault : SCRIPT_MISSING);
     const Script *script = Server_ModuleTypeGetValue(key);
     Server_ReplyWithString(ctx, script->source);
     Server_CloseKey(key);
@@ -115,7 +113,7 @@ static int script_get(Ctx *ctx, Text **argv, int argc) {
 }
 
 static int script_delete(Ctx *ctx, Text **argv, int argc) {
-    return program_delete(ctx, argv, argc, script_type, MISSING);
+    return program_delete(ctx, argv, argc, script_type, SCRIPT_MISSING);
 }
 
 Program *script_of(Key *key) {

@@ -5,6 +5,8 @@
 #include "parse.h"
 #include "values.h"
 
+#define MISSING "ERR tensor key is empty or in a different shard"
+
 enum { ENCODING_VERSION = 1 };
 
 typedef struct {
@@ -200,10 +202,7 @@ static int tensor_get(Ctx *ctx, Text **argv, int argc) {
     }
     const char *fault = NULL;
     Key *key = key_open(ctx, argv[1], KEY_READ, tensor_type, &fault);
-    if (!key) {
-        return Server_ReplyWithError(
-            ctx, fault ? fault : "ERR tensor key is empty or in a different shard");
-    }
+    if (!key) return Server_ReplyWithError(ctx, fault ? fault : MISSING);
     const Tensor *tensor = Server_ModuleTypeGetValue(key);
     if (meta || !blob) {
         Server_ReplyWithArray(ctx, blob ? 6 : 4);
@@ -213,6 +212,14 @@ static int tensor_get(Ctx *ctx, Text **argv, int argc) {
     if (blob) Server_ReplyWithString(ctx, tensor->data);
     Server_CloseKey(key);
     return OK;
+}
+
+const char *tensor_fault(Ctx *ctx, Text *name) {
+    const char *fault = NULL;
+    Key *key = key_open(ctx, name, KEY_READ, tensor_type, &fault);
+    if (!key) return fault ? fault : MISSING;
+    Server_CloseKey(key);
+    return NULL;
 }
 
 int tensor_register(Ctx *ctx) {

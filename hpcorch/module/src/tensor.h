@@ -7,4 +7,7 @@
 /* Makes the data type and the commands known to the server. */
 int tensor_register(Ctx *ctx);
 
+/* Why there is no tensor under that name; NULL when there is one. */
+const char *tensor_fault(Ctx *ctx, Text *name);
+
 #endif
