@@ -199,8 +199,10 @@ class Builder:
         if limits is not None:
             for job in jobs:
                 check_limits(job.resources, limits)
-        for workers in {job.workers for job in jobs if job.workers}:
-            check_frameworks(jobs[0].name, workers)
+        workers = [job.workers for job in jobs if job.workers]
+        if workers:
+            needed = dict.fromkeys(name for item in workers for name in item.frameworks)
+            check_frameworks(jobs[0].name, workers[0].python, needed)
         render, name = self._renderer.render, self._scheduler.name
         scripts = tuple(render(job, name, __version__) for job in jobs)
         return Built(replace(plan, jobs=jobs), scripts)

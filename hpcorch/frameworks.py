@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from hpcorch import shell
 from hpcorch.errors import InputError, SchedulerError
-from hpcorch.plan import WorkerPlan
 
 # A Python on a slow network file system takes its time to start.
 _PYTHON_SECONDS = 60.0
@@ -19,15 +19,15 @@ PACKAGES = {
 }
 
 
-def check_frameworks(name: str, workers: WorkerPlan) -> None:
+def check_frameworks(name: str, python: str, needed: Iterable[str]) -> None:
     """Refuse workers whose Python lacks hpcorch or a framework; raises InputError."""
-    there = frameworks(workers.python)
-    for wanted in workers.frameworks:
-        if not there.get(wanted):
+    there = frameworks(python)
+    for framework in needed:
+        if not there.get(framework):
+            package = PACKAGES[framework]
             raise InputError(
-                f"the model workers of {name} need {wanted}: {workers.python} has no "
-                f"{PACKAGES[wanted]}",
-                f"{workers.python} -m pip install {PACKAGES[wanted]}",
+                f"the model workers of {name} need {framework}: {python} has no {package}",
+                f"{python} -m pip install {package}",
             )
 
 
