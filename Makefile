@@ -13,7 +13,7 @@ FOR_AI := $(VENV)/.installed-for-test-ai
 FOR_BROWSER := $(VENV)/.installed-for-browser
 
 .NOTPARALLEL:
-.PHONY: help demo test test-ai bench asan cluster docs docs-check lint golden clean prepare
+.PHONY: help demo test test-ai bench asan soak cluster docs docs-check lint golden clean prepare
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,9 @@ asan: $(FOR_TESTS) ## run the server module's tests with the sanitizers of gcc
 	  -fPIC -shared -fvisibility=hidden -o $(VENV)/module-asan.so hpcorch/module/src/*.c
 	HPCORCH_MODULE=$(CURDIR)/$(VENV)/module-asan.so SERVER_PRELOAD=$$(gcc -print-file-name=libasan.so) \
 	  $(BIN)/pytest tests/module -k 'not valkey'
+
+soak: prepare $(FOR_TESTS) ## 200 races of 64 processes for the server of their node
+	$(BIN)/pytest -v tests/soak
 
 cluster: prepare $(FOR_TESTS) ## bring up a Slurm cluster of four nodes on this machine to play with
 	$(BIN)/python -m tests.testbed up

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
@@ -105,6 +105,9 @@ class Experiment:
         account: str = "",
         time: str = "",
         queue: str = "",
+        shards_per_host: int = 1,
+        db_cpus: int | None = None,
+        custom_pinning: Iterable[int | Iterable[int]] | None = None,
         checkpoint: bool = False,
         restore: str | None = None,
         workers: Workers | int | None = None,
@@ -126,6 +129,9 @@ class Experiment:
             ai_commands=ai_commands,
             layout=layout,
             batch_settings=BatchSettings(time=time, queue=queue, account=account),
+            shards_per_host=shards_per_host,
+            db_cpus=db_cpus,
+            custom_pinning=custom_pinning,
             checkpoint=checkpoint,
             restore=restore,
             workers=workers,

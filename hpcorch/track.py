@@ -168,6 +168,11 @@ def merge(
     return previous or TaskSnapshot(index, TaskState.UNKNOWN)
 
 
+def _begun_since(native: TaskStatus) -> TaskStatus:
+    """Correct what the queue said a while ago of a task that has begun meanwhile."""
+    return TaskStatus(TaskState.RUNNING) if native.state is TaskState.QUEUED else native
+
+
 def _words(native: TaskStatus) -> str:
     """Return what is known of the end of a task that has told nothing itself."""
     detail = f" ({native.reason})" if native.reason and native.reason != native.native else ""
@@ -249,6 +254,8 @@ class Tracker:
         self._missing_since: dict[tuple[str, int], float] = {}
         self._asked_for: frozenset[JobId] = frozenset()
         self._asked_at = float("-inf")
+        # Whether the last answer was that of another process, given a while ago.
+        self._outdated = False
         self._failure = ""
 
     def snapshot(self, runs: Sequence[Run]) -> list[RunSnapshot]:
@@ -297,6 +304,7 @@ class Tracker:
             return None
         self._failure = ""
         self._asked_at = time.monotonic() - answer.age
+        self._outdated = answer.age > 0
         missing = [
             ref
             for ref, places in open_parts.items()
@@ -343,6 +351,8 @@ class Tracker:
                     native = None if report is None else report.get((part.job, place))
                     if report is None and started:
                         native = self._first_sign(run, index)
+                    elif native is not None and started and self._outdated:
+                        native = _begun_since(native)
                     asked = report is not None
                     self._settle(run, index, native, records.get(index), asked=asked, begun=started)
 

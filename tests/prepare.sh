@@ -6,10 +6,10 @@ set -euo pipefail
 # program:package
 needed=(
     redis-server:redis-server
+    redis-cli:redis-tools
     gcc:gcc
     openssl:openssl
     numactl:numactl
-    mpirun:openmpi-bin
     setsid:util-linux
     taskset:util-linux
     ip:iproute2

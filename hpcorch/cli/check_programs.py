@@ -17,6 +17,7 @@ _OLDEST_BASH = (4, 4)
 _REQUIRED = ("setsid", "od", "mktemp", "tail", "grep")
 _OPTIONAL = {
     "ip": ("databases on an interface other than lo need it", "install iproute2"),
+    "flock": ("colocated databases need it", "install util-linux"),
     "taskset": ("colocated databases that are pinned need it", "install util-linux"),
     "numactl": ("without it a pinned database's memory may be far away", "install numactl"),
     "openssl": ("clusters and TLS need it", "install openssl"),

@@ -100,21 +100,30 @@ def log_files(runs: Sequence[Run], shard: int | None, *, server: bool) -> list[L
     largest = max(map(_task_count, runs))
     if shard is not None and not 0 <= shard < largest:
         raise InputError(f"--shard is {shard}: it must be from 0 to {largest - 1}")
-    streams = (("server", "log"),) if server else (("out", "out"), ("err", "err"))
     return [
-        LogFile(
-            run.entity, index, stream, Path(run.directory, "logs", f"{run.entity}.{index}.{ending}")
-        )
+        LogFile(run.entity, index, stream, path)
         for run in runs
         for index in range(_task_count(run))
         if shard in (None, index)
-        for stream, ending in streams
+        for stream, path in (_server_logs if server else _own_logs)(run, index)
     ]
 
 
 def _task_count(run: Run) -> int:
     """Return how many tasks have logs; a run of failed members is not all that there is."""
     return max(len(rundir.member_names(Path(run.directory))), max(run.numbers) + 1)
+
+
+def _own_logs(run: Run, index: int) -> list[tuple[str, Path]]:
+    logs = Path(run.directory, "logs")
+    return [(kind, logs / f"{run.entity}.{index}.{kind}") for kind in ("out", "err")]
+
+
+def _server_logs(run: Run, index: int) -> list[tuple[str, Path]]:
+    """A shard has one; beside a program there is one for each node, which is part of its name."""
+    logs, stem = Path(run.directory, "logs"), f"{run.entity}.{index}"
+    found = sorted(logs.glob(f"{stem}.*.log"))
+    return [("server", path) for path in found or [logs / f"{stem}.log"]]
 
 
 def _print(files: Sequence[LogFile], lines: int | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,11 +17,11 @@ from hpcorch.build import Builder, choose_scheduler
 from hpcorch.cli import output, render_database
 from hpcorch.describe import cpus
 from hpcorch.describe.ensemble import Ensemble
-from hpcorch.describe.model import Model
+from hpcorch.describe.model import COLOCATED_PER, Model
 from hpcorch.describe.settings import RunSettings
 from hpcorch.describe.strategies import NAMES
 from hpcorch.errors import InputError
-from hpcorch.plan import DatabaseUse, suffix
+from hpcorch.plan import DatabaseUse, picture, seats, suffix
 from hpcorch.sites import load_site
 from hpcorch.submit import Built
 
@@ -59,8 +60,11 @@ def arguments(parser: ArgumentParser) -> None:
     )
     ensemble.epilog = _ENSEMBLE_EPILOG
     _ensemble_arguments(ensemble)
+    ensemble.set_defaults(explain_pinning=False)
     for kind in (database, model, ensemble):
         _common_arguments(kind)
+    for kind in (database, model):
+        _explain_arguments(kind)
 
 
 def _common_arguments(parser: ArgumentParser) -> None:
@@ -77,12 +81,22 @@ def _common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the script in a JSON object")
 
 
+def _explain_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--explain-pinning", action="store_true", help="show who would sit on which CPU instead"
+    )
+    parser.add_argument(
+        "--job-cpus", metavar="LIST", help="for a job with these CPUs of a node (default: as here)"
+    )
+
+
 def _model_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the program in this experiment")
     parser.add_argument(
         "--colocate", choices=("tcp", "uds"), help="put a database beside it, reached that way"
     )
     parser.add_argument("--db-cpus", type=int, metavar="N", help="CPUs of that database")
+    parser.add_argument("--per", choices=COLOCATED_PER, help="there is one of it (default: node)")
     parser.add_argument(
         "--pin", metavar="LIST", help="which CPUs, such as 0,2,5-7, counted inside the job's own"
     )
@@ -125,6 +139,8 @@ def run(args: Namespace) -> int:
     built = {"database": _database, "model": _model, "ensemble": _ensemble}[args.what](args)
     for warning in built.job.warnings:
         output.remark(warning, "warning")
+    if args.explain_pinning:
+        return _explain(args, built)
     if args.file is not None:
         _write(built, Path(args.file))
     if args.json:
@@ -155,6 +171,33 @@ def _write(built: Built, first: Path) -> None:
         run_dir = Path(built.job.run_dir)
         rundir.make_private(run_dir)
         rundir.write_table(run_dir, built.plan.table, built.plan.names)
+
+
+def _explain(args: Namespace, built: Built) -> int:
+    """Print who sits where; nothing is written."""
+    allowed = _cpus_here() if args.job_cpus is None else cpus.parse_list(args.job_cpus)
+    found = seats(built.job, allowed, _numa_domains())
+    if args.json:
+        output.print_json(
+            name=built.job.name,
+            seats=[{"title": it.title, "cpus": it.cpus, "places": dict(it.places)} for it in found],
+        )
+    else:
+        output.print_exactly(picture(found))
+    return 0
+
+
+def _cpus_here() -> tuple[int, ...]:
+    if sys.platform == "darwin":
+        return tuple(range(os.cpu_count() or 1))
+    return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def _numa_domains() -> dict[int, tuple[int, ...]]:
+    """Read the domains of this machine, or of the one that HPCORCH_TOPOLOGY describes."""
+    root = Path(os.environ.get("HPCORCH_TOPOLOGY") or "/sys/devices/system/node")
+    files = {int(path.parent.name[4:]): path for path in root.glob("node[0-9]*/cpulist")}
+    return {number: cpus.parse_list(files[number].read_text()) for number in sorted(files)}
 
 
 def _builder(args: Namespace) -> Builder:
@@ -222,14 +265,15 @@ def _model(args: Namespace) -> Built:
 
 def _colocate(args: Namespace, model: Model) -> None:
     if args.colocate is None:
-        for option, value in (("--db-cpus", args.db_cpus), ("--pin", args.pin)):
+        options = {"--db-cpus": args.db_cpus, "--pin": args.pin, "--per": args.per}
+        for option, value in options.items():
             if value is not None:
                 raise InputError(f"{option} is for a database beside the program", "add --colocate")
         return
     pinning = None if args.pin is None else cpus.parse_list(args.pin)
     db_cpus = args.db_cpus if args.db_cpus is not None else len(pinning or (0,))
     place = model.colocate_db_tcp if args.colocate == "tcp" else model.colocate_db_uds
-    place(db_cpus=db_cpus, custom_pinning=pinning)
+    place(db_cpus=db_cpus, custom_pinning=pinning, per=args.per or COLOCATED_PER[0])
 
 
 def _uses(words: Sequence[str]) -> list[DatabaseUse]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcorch.describe import cpus
 from hpcorch.describe.orchestrator import (
     DEFAULT_IDENTIFIER,
     LAYOUTS,
@@ -32,6 +33,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare what the kind takes."""
     parser.epilog = EPILOG
     _server_arguments(parser)
+    _pinning_arguments(parser)
     _batch_arguments(parser)
     _checkpoint_arguments(parser)
 
@@ -61,6 +63,18 @@ def _server_arguments(parser: ArgumentParser) -> None:
         "--workers", type=int, default=0, metavar="N", help="AI model workers beside each shard"
     )
     _repeated(parser, "--conf", "a directive of redis.conf")
+
+
+def _pinning_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--db-cpus", type=int, metavar="N", help="CPUs that each shard is pinned to"
+    )
+    parser.add_argument(
+        "--pin", metavar="LIST", help="a host's CPUs for its shards, counted inside the job's own"
+    )
+    parser.add_argument(
+        "--shards-per-host", type=int, default=1, metavar="N", help="default: %(default)d"
+    )
 
 
 def _batch_arguments(parser: ArgumentParser) -> None:
@@ -111,6 +125,9 @@ def described(args: Namespace) -> Orchestrator:
         module_paths=[str(Path(item).absolute()) for item in args.module],
         layout=args.layout,
         batch_settings=BatchSettings(time=args.time, queue=args.queue, account=args.account),
+        shards_per_host=args.shards_per_host,
+        db_cpus=args.db_cpus,
+        custom_pinning=None if args.pin is None else cpus.parse_list(args.pin),
         checkpoint=args.checkpoint,
         restore=args.restore,
         workers=args.workers,

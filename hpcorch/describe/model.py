@@ -19,6 +19,8 @@ from hpcorch.errors import InputError, InputTypeError
 LONGEST_SOCKET_PATH = 107
 # TLS protects a network; a colocated server has none.
 COLOCATED_SECURITY = ("password", "smartredis", "open")
+# One server on each node, or one in each NUMA domain of it.
+COLOCATED_PER = ("node", "numa")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Colocation:
     socket_permissions: int = 0o700
     settings: Mapping[str, str] = field(default_factory=dict)
     workers: WorkerRequest | None = None
+    per: str = "node"
 
 
 class HasMembers(Protocol):
@@ -177,6 +180,7 @@ class Model(Attachments):
         maxmemory: str | None = None,
         security: str = "password",
         workers: Workers | int | None = None,
+        per: str = "node",
     ) -> None:
         """Put a database on each of the model's nodes, reached over TCP.
 
@@ -186,6 +190,8 @@ class Model(Attachments):
         log; `security` is password, smartredis (for programs that cannot authenticate) or open.
         `workers` is the number of model workers on each node, or Workers; models that are attached
         need at least one, which they get.
+        `per` is node, or numa for one database in each NUMA domain: a process gets the one of its
+        own domain, and stays in that domain; CPU numbers then count inside each domain.
         Raises InputError or InputTypeError that names the field.
         """
         self._colocate(
@@ -201,6 +207,7 @@ class Model(Attachments):
                 interfaces=_interface_names(ifname),
                 settings=_server_settings(maxmemory),
                 workers=worker_request(workers),
+                per=check.choice("per", per, COLOCATED_PER),
             )
         )
 
@@ -218,6 +225,7 @@ class Model(Attachments):
         maxmemory: str | None = None,
         security: str = "password",
         workers: Workers | int | None = None,
+        per: str = "node",
     ) -> None:
         """Put a database on each of the model's nodes, reached over a Unix socket.
 
@@ -225,7 +233,6 @@ class Model(Attachments):
         node. `ifname` makes the server listen on TCP `port` of these interfaces too. The other
         arguments are those of colocate_db_tcp.
         """
-        permissions = check.integer("socket_permissions", socket_permissions, 0, 0o777)
         self._colocate(
             Colocation(
                 transport="uds",
@@ -238,9 +245,10 @@ class Model(Attachments):
                 port=check.integer("port", port, 1024, 65535),
                 interfaces=() if ifname is None else _interface_names(ifname),
                 unix_socket=_socket_path(unix_socket),
-                socket_permissions=permissions,
+                socket_permissions=_permissions(socket_permissions),
                 settings=_server_settings(maxmemory),
                 workers=worker_request(workers),
+                per=check.choice("per", per, COLOCATED_PER),
             )
         )
 
@@ -261,6 +269,15 @@ def _pinning(db_cpus: int, custom_pinning: object) -> tuple[int, ...]:
     if custom_pinning is None:
         return tuple(range(db_cpus))
     return cpus.normalise(custom_pinning)
+
+
+def _permissions(value: object) -> int:
+    """Whoever writes 700 means 0o700, so the refusal says how permissions are written."""
+    if isinstance(value, int) and not 0 < value <= 0o777:
+        raise InputError(
+            f"socket_permissions is {value!r}: it must be from 0o1 to 0o777, as in 0o700 (octal)"
+        )
+    return check.integer("socket_permissions", value, 1, 0o777)
 
 
 def _identifier(value: str) -> str:

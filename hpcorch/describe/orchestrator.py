@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from hpcorch.describe import check
+from hpcorch.describe import check, cpus
 from hpcorch.describe.settings import BatchSettings
 from hpcorch.describe.workers import Attachments, Workers, worker_request
 from hpcorch.errors import InputError, InputTypeError, NotActive
@@ -63,8 +63,11 @@ class Orchestrator(Attachments):
     `threads` are the server's I/O threads; `maxmemory` is text such as "3gb";
     `module_paths` are server modules to load; `ai_commands` says whether hpcorch's own is loaded,
     which answers SmartRedis' AI.* commands (None: with security="smartredis" it is). On a batch
-    system `layout` says whether the shards
-    are a job array or one job of `db_nodes` nodes, and `batch_settings` what to ask for.
+    system `layout` says whether the shards are a job array or one job of all nodes, and
+    `batch_settings` what to ask for. `shards_per_host` lets several share a node there.
+    `db_cpus` pins each shard to that many CPUs of its own, `custom_pinning` such as
+    [0, 2, range(5, 8)] says which CPUs of a host are dealt out to its shards, in order; numbers
+    count inside the CPUs that the job may use.
     `checkpoint=True` saves the data when the database ends, also before its walltime does (default:
     nothing is saved); `restore` is the run directory of a database that has done so, of as many
     shards, whose data this one starts with.
@@ -87,6 +90,9 @@ class Orchestrator(Attachments):
         ai_commands: bool | None = None,
         layout: str = "array",
         batch_settings: BatchSettings | None = None,
+        shards_per_host: int = 1,
+        db_cpus: int | None = None,
+        custom_pinning: Iterable[int | Iterable[int]] | None = None,
         checkpoint: bool = False,
         restore: str | None = None,
         workers: Workers | int | None = None,
@@ -106,6 +112,9 @@ class Orchestrator(Attachments):
         self.ai_commands = None if ai_commands is None else check.flag("ai_commands", ai_commands)
         self.layout = check.choice("layout", layout, LAYOUTS)
         self.batch = batch_settings or BatchSettings()
+        self.shards_per_host = check.integer("shards_per_host", shards_per_host, 1, 1024)
+        self.db_cpus = None if db_cpus is None else check.integer("db_cpus", db_cpus, 1, 4096)
+        self.pinning = None if custom_pinning is None else cpus.normalise(custom_pinning)
         self.checkpoint_seconds = _ONLY_AT_THE_END if check.flag("checkpoint", checkpoint) else None
         self.restore = None if restore is None else check.path("restore", restore)
         self.workers = worker_request(workers)

@@ -22,6 +22,7 @@ from hpcorch.plan.jobs import (
 )
 from hpcorch.plan.limits import check_limits
 from hpcorch.plan.model import plan_model
+from hpcorch.plan.seats import Seats, picture, seats
 
 __all__ = [
     "CONTEXT_VERSION",
@@ -34,14 +35,17 @@ __all__ = [
     "ModelJob",
     "Plan",
     "RunFile",
+    "Seats",
     "ServerFacts",
     "ServerPlan",
     "Target",
     "WorkerPlan",
     "check_limits",
     "chunked",
+    "picture",
     "plan_database",
     "plan_ensemble",
     "plan_model",
+    "seats",
     "suffix",
 ]

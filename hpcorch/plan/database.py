@@ -8,6 +8,7 @@ from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import InputError
 from hpcorch.plan.jobs import DatabaseJob, Machine, Target, suffix
 from hpcorch.plan.server import bus_security, server_plan
+from hpcorch.plan.shards import shard_cpus
 from hpcorch.plan.workers import model_files, worker_plan
 from hpcorch.schedulers.base import Resources, Scheduler
 
@@ -35,9 +36,10 @@ def plan_database(
     interfaces = database.interfaces or target.site.interface or default
     bus_tls, warnings = bus_security(database, machine, interfaces)
     gang = remote and (not target.scheduler.is_batch or (database.layout == "gang" and shards > 1))
+    per_host = _shards_per_host(database, target.scheduler, gang=gang)
     resources = _resources(database, target, gang=gang)
     # On a node of its own a shard takes the first port; on a shared one shard i starts i further.
-    port_step = 1 if resources.exclusive else shards
+    port_step = per_host if resources.exclusive else shards
     return DatabaseJob(
         name=database.name,
         run_dir=target.run_dir,
@@ -69,6 +71,7 @@ def plan_database(
         ),
         warnings=warnings,
         gang_starter=target.site.pbs_starter,
+        shard_cpus=tuple(" ".join(map(str, cpus)) for cpus in shard_cpus(database, per_host)),
         preamble="\n".join(database.batch.preamble),
         restore=restore,
         run_args=_run_args(database, target.scheduler, gang=gang),
@@ -91,13 +94,32 @@ def refuse_unless_batch(
         )
 
 
+def _shards_per_host(database: Orchestrator, scheduler: Scheduler, *, gang: bool) -> int:
+    """Return how many shards share a host: on this machine all of them do."""
+    asked = f"shards_per_host of {database.name} is {database.shards_per_host}"
+    if not scheduler.is_remote:
+        return database.db_nodes
+    if database.shards_per_host > 1 and not scheduler.name.startswith("slurm"):
+        raise InputError(
+            f"{asked}: on {scheduler.name} this version gives each shard a node of its own"
+        )
+    if database.shards_per_host > 1 and database.db_nodes > 1 and not gang:
+        raise InputError(
+            f"{asked}: the elements of a job array are not told which of them share a node",
+            'say layout="gang"',
+        )
+    return min(database.shards_per_host, database.db_nodes)
+
+
 def _resources(database: Orchestrator, target: Target, *, gang: bool) -> Resources:
     batch = database.batch
+    per_host = min(database.shards_per_host, database.db_nodes)
     return Resources(
         name=database.name,
         token=target.token,
         elements=1 if gang else database.db_nodes,
-        nodes=database.db_nodes if gang else 1,
+        nodes=-(-database.db_nodes // per_host) if gang else 1,
+        tasks_per_node=per_host if gang else 1,
         cpus_per_task=database.cpus,
         walltime=batch.walltime,
         queue=batch.queue,

@@ -128,8 +128,10 @@ class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
     A gang is one job of that many nodes, otherwise the tasks are a job array. `gang_starter` is
-    the program by which PBS reaches a gang's other nodes. `restore` is the directory of the
-    checkpoints to start from, or empty. `run_args` are options of the srun that starts a gang.
+    the program by which PBS reaches a gang's other nodes. `shard_cpus` has one text for each shard
+    of a host, such as "0 1": its CPUs, counted inside those that the job may use. `restore` is the
+    directory of the checkpoints to start from, or empty. `run_args` are options of the srun that
+    starts a gang.
     """
 
     name: str
@@ -153,6 +155,7 @@ class DatabaseJob:
     server: ServerPlan
     warnings: tuple[str, ...] = ()
     gang_starter: str = "pbsdsh"
+    shard_cpus: tuple[str, ...] = ()
     preamble: str = ""
     restore: str = ""
     run_args: tuple[str, ...] = ()
@@ -173,7 +176,10 @@ class DatabaseUse:
 
 @dataclass(frozen=True)
 class ColocationPlan:
-    """A server on the program's own node; `cpus` count inside those the task may use."""
+    """A server on each of the program's nodes, or (`per` is "numa") one in each NUMA domain.
+
+    `cpus` count inside those that the job may use there.
+    """
 
     transport: str
     suffix: str
@@ -183,6 +189,7 @@ class ColocationPlan:
     socket_mode: str
     cpus: tuple[int, ...]
     limit_app: bool
+    per: str = "node"
 
 
 @dataclass(frozen=True)
@@ -197,6 +204,7 @@ class ContainerPlan:
 class ModelJob:
     """A user's program: `program` is its whole argv, `program_env` its NAME=value words.
 
+    The first `launcher_words` of `program` are the command that launches its processes.
     `preamble` is bash that the script runs first; `forward_environment` makes Open MPI carry the
     variables to other nodes. `run_args` are options of the srun that starts a gang.
     `umask` is the mask of its files. `owns_nodes`: it asked for whole nodes and for no number of
@@ -222,6 +230,7 @@ class ModelJob:
     server: ServerPlan | None = None
     warnings: tuple[str, ...] = ()
     gang: bool = False
+    launcher_words: int = 0
     preamble: str = ""
     forward_environment: bool = False
     container: ContainerPlan | None = None

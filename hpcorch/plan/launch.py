@@ -42,11 +42,12 @@ _CHOOSE_BY_RANK = (
 
 
 def launch_words(
-    name: str, settings: RunSettings, resources: Resources, target: Target
+    name: str, settings: RunSettings, resources: Resources, target: Target, *, wrapped: bool = False
 ) -> tuple[str, ...]:
     """Return the launch command, empty for one process; raises InputError if it cannot be had.
 
-    What follows it is the program. Every field of `settings` is either seen to by the job, or known
+    What follows it is the program, or when that is `wrapped` a process of ours which starts it, as
+    beside a colocated database. Every field of `settings` is either seen to by the job, or known
     to the command, or refused by its name.
     """
     scheduler = target.scheduler
@@ -66,6 +67,10 @@ def launch_words(
         raise InputError(f"run_command of {name} is 'srun': only Slurm has it")
     known = LAUNCH_COMMANDS[mpi_library(command, target.mpi)]
     _refuse_unknown(name, command, settings, asked, known)
+    if wrapped:
+        _refuse_unwrappable(name, command, settings)
+    else:
+        _refuse_separator(name, command, settings, known.separator)
     step = Step(
         nodes=settings.nodes or resources.nodes,
         tasks=tasks if not known.separator else tasks - _further_tasks(settings),
@@ -151,16 +156,32 @@ def _refuse_unknown(
                     f"run_args of {name} holds {key!r}: hpcorch sets it itself",
                     "there is a setting for it, such as set_tasks",
                 )
-        if known.separator and known.separator in part.exe_args:
-            raise InputError(
-                f"exe_args of {name} holds {known.separator!r}: {command} would start what follows "
-                "it as another program"
-            )
         if not known.separator and part is not settings and part.run_args:
             raise InputError(
                 f"run_args of {part.exe!r} is {part.run_args!r}: {command} starts all programs of "
                 f"{name} in one step"
             )
+
+
+def _refuse_separator(name: str, command: str, settings: RunSettings, separator: str) -> None:
+    if separator and any(separator in part.exe_args for part in (settings, *settings.mpmd)):
+        raise InputError(
+            f"exe_args of {name} holds {separator!r}: {command} would start what follows it as "
+            "another program"
+        )
+
+
+def _refuse_unwrappable(name: str, command: str, settings: RunSettings) -> None:
+    if settings.mpmd and command != "srun":
+        raise InputError(
+            f"run_command of {name} is {command!r}: beside a colocated database only srun starts "
+            "several programs in one launch"
+        )
+    if settings.broadcast is not None:
+        raise InputError(
+            f"broadcast of {name} is {settings.broadcast!r}: beside a colocated database {command} "
+            "starts bash first, and would copy that"
+        )
 
 
 def _without_launcher(

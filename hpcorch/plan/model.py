@@ -43,20 +43,19 @@ def plan_model(
     refuse_unless_batch(model.name, model.batch, target.scheduler)
     settings = model.run_settings
     resources = _resources(model, target)
-    launcher = launch_words(model.name, settings, resources, target)
-    program = program_words(settings, (executable, *further), launcher)
     request = model.colocation
+    wrapped = request is not None
+    launcher = launch_words(model.name, settings, resources, target, wrapped=wrapped)
+    program = program_words(settings, (executable, *further), launcher)
     server = None
     if request is not None and machine is not None:
         _check_suffix(model, request, databases)
-        if resources.nodes > 1 or (launcher and target.scheduler.name == "slurm-steps"):
-            _refuse_many(model)
         server = server_plan(
             machine,
             target.site,
             security=request.security,
             settings=request.settings,
-            threads=min(request.db_cpus, max(len(request.cpus), 1)),
+            threads=min(request.db_cpus, len(request.cpus) or request.db_cpus),
             debug=request.debug,
         )
     return ModelJob(
@@ -76,6 +75,7 @@ def plan_model(
         databases=tuple(databases),
         colocation=None if request is None else _colocation_plan(request),
         server=server,
+        launcher_words=len(launcher),
         # One process is a step of its own; many are started by srun from a script that runs here.
         gang=target.scheduler.is_remote and not target.scheduler.is_batch and not launcher,
         preamble="\n".join((*model.batch.preamble, *settings.preamble)),
@@ -167,13 +167,6 @@ def _workers(model: Model, databases: Sequence[DatabaseUse], target: Target) -> 
     return worker_plan(own, model.attachments, target, own=request is not None)
 
 
-def _refuse_many(model: Model) -> None:
-    raise InputError(
-        f"tasks of {model.name} is {model.run_settings.task_count()}: beside a colocated database "
-        "this version starts processes of 1 node, and 1 process in a Slurm allocation"
-    )
-
-
 def _check_suffix(model: Model, request: Colocation, databases: Sequence[DatabaseUse]) -> None:
     for database in databases:
         if database.suffix == suffix(request.identifier):
@@ -195,4 +188,5 @@ def _colocation_plan(request: Colocation) -> ColocationPlan:
         socket_mode=f"{request.socket_permissions:o}",
         cpus=request.cpus,
         limit_app=request.limit_app_cpus,
+        per=request.per,
     )

@@ -4,10 +4,10 @@
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
 # hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
-# descriptor 8 keeps.
+# descriptor HPCORCH_OUTER keeps.
 hpcorch_announce() {
   hpcorch_say "$@"
-  hpcorch_say "$@" >&8
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
 }
 
 # hpcorch_say TEXT...: one line of progress.
@@ -17,16 +17,16 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
-  hpcorch_say "error: $*" >&8
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
   exit 1
 }
 
-# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
-# is a pipe that never has anything to read.
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
 hpcorch_pause() {
   local seconds
   printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
-  read -r -t "$seconds" -u 9 || true
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
 }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
@@ -57,7 +57,7 @@ hpcorch_begin() {
   # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
-  exec 8>&1
+  exec {HPCORCH_OUTER}>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
@@ -65,7 +65,7 @@ hpcorch_begin() {
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT

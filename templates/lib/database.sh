@@ -12,6 +12,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi

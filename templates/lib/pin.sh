@@ -1,17 +1,23 @@
 # shellcheck shell=bash
-# CPUs, counted inside those that this task may use (a job rarely owns CPU 0).
+# CPUs: which of them a node's part of the job may use, and who of the job sits where.
 # Reads: HPCORCH_DB_CPUS (numbers inside the allowed ones) HPCORCH_LIMIT_APP
 
-# hpcorch_allowed_cpus: the CPUs this task may use, one number each, in HPCORCH_ALLOWED.
-hpcorch_allowed_cpus() {
-  local key value part cpu
-  HPCORCH_ALLOWED=()
+# hpcorch_expand LIST: a list such as 0,2,5-7 as numbers, in HPCORCH_NUMBERS.
+hpcorch_expand() {
+  local part cpu
+  HPCORCH_NUMBERS=()
+  for part in ${1//,/ }; do
+    for ((cpu = 10#${part%-*}; cpu <= 10#${part#*-}; cpu++)); do HPCORCH_NUMBERS+=("$cpu"); done
+  done
+}
+
+# hpcorch_cpus_of PID: the CPUs that process may use, in HPCORCH_NUMBERS.
+hpcorch_cpus_of() {
+  local key value=""
   while read -r key value; do
     if [[ $key == Cpus_allowed_list: ]]; then break; fi
-  done </proc/self/status
-  for part in ${value//,/ }; do
-    for ((cpu = ${part%-*}; cpu <= ${part#*-}; cpu++)); do HPCORCH_ALLOWED+=("$cpu"); done
-  done
+  done <"/proc/$1/status"
+  hpcorch_expand "$value"
 }
 
 # hpcorch_join NUMBER...: with commas, in REPLY.
@@ -20,42 +26,53 @@ hpcorch_join() {
   REPLY="$*"
 }
 
-# hpcorch_plan_pinning: command prefixes for the server and the program.
-hpcorch_plan_pinning() {
-  local cpu server=() rest=() taken=" "
-  HPCORCH_PIN_SERVER=() HPCORCH_PIN_APP=()
-  ((${#HPCORCH_DB_CPUS[@]})) || return 0
-  hpcorch_allowed_cpus
-  for cpu in "${HPCORCH_DB_CPUS[@]}"; do
-    if ((cpu >= ${#HPCORCH_ALLOWED[@]})); then
-      hpcorch_join "${HPCORCH_ALLOWED[@]}"
-      hpcorch_fail "the database cannot have CPU number $cpu: this task may use" \
-        "${#HPCORCH_ALLOWED[@]} CPUs ($REPLY), numbered from 0"
+# hpcorch_common NUMBER... -- NUMBER...: those of the first that are among the second, in
+# HPCORCH_NUMBERS; the others in HPCORCH_OTHERS.
+hpcorch_common() {
+  local first=() second=" " number
+  while [[ $1 != -- ]]; do
+    first+=("$1")
+    shift
+  done
+  second=" ${*:2} "
+  HPCORCH_NUMBERS=() HPCORCH_OTHERS=()
+  for number in ${first[@]+"${first[@]}"}; do
+    if [[ $second == *" $number "* ]]; then
+      HPCORCH_NUMBERS+=("$number")
+    else
+      HPCORCH_OTHERS+=("$number")
     fi
-    server+=("${HPCORCH_ALLOWED[cpu]}")
-    taken+="${HPCORCH_ALLOWED[cpu]} "
   done
-  for cpu in "${HPCORCH_ALLOWED[@]}"; do
-    if [[ $taken != *" $cpu "* ]]; then rest+=("$cpu"); fi
-  done
-  hpcorch_pin_server "${server[@]}"
-  if [[ $HPCORCH_LIMIT_APP != 1 ]]; then return 0; fi
-  if ((${#rest[@]} == 0)); then
-    hpcorch_say "the database has all CPUs of this task: the program shares them" >&2
-    return 0
-  fi
-  hpcorch_join "${rest[@]}"
-  # shellcheck disable=SC2034 # a job without a program of the user's has no use for it
-  HPCORCH_PIN_APP=(taskset -c "$REPLY")
 }
 
-# hpcorch_pin_server CPU...: numactl also keeps memory near; taskset is the fallback.
+# hpcorch_choose_cpus CPU...: the server's CPUs, by their numbers inside these, in HPCORCH_SERVER_CPUS.
+hpcorch_choose_cpus() {
+  local allowed=("$@") cpu
+  HPCORCH_SERVER_CPUS=()
+  for cpu in ${HPCORCH_DB_CPUS[@]+"${HPCORCH_DB_CPUS[@]}"}; do
+    if ((cpu >= ${#allowed[@]})); then
+      hpcorch_join "${allowed[@]}"
+      hpcorch_fail "the database cannot have CPU number $cpu: this task may use" \
+        "${#allowed[@]} CPUs ($REPLY), numbered from 0"
+    fi
+    HPCORCH_SERVER_CPUS+=("${allowed[cpu]}")
+  done
+}
+
+# hpcorch_pin_server CPU...: the words before the server's own, in HPCORCH_PIN_SERVER: numactl also
+# keeps memory near, taskset is the fallback. CPU... are all that it may choose from.
 hpcorch_pin_server() {
+  local allowed
+  HPCORCH_PIN_SERVER=()
+  ((${#HPCORCH_DB_CPUS[@]})) || return 0
+  hpcorch_choose_cpus "$@"
   hpcorch_join "$@"
-  HPCORCH_PIN_SERVER=(taskset -c "$REPLY")
+  allowed=$REPLY
   hpcorch_join "${HPCORCH_DB_CPUS[@]}"
-  if command -v numactl >/dev/null &&
-    numactl --physcpubind="+$REPLY" --localalloc true >/dev/null 2>&1; then
-    HPCORCH_PIN_SERVER=(numactl --physcpubind="+$REPLY" --localalloc)
+  # numactl counts inside the CPUs that it may use itself, which a launcher may have cut down.
+  HPCORCH_PIN_SERVER=(taskset -c "$allowed" numactl --physcpubind="+$REPLY" --localalloc)
+  if ! "${HPCORCH_PIN_SERVER[@]}" true >/dev/null 2>&1; then
+    hpcorch_join "${HPCORCH_SERVER_CPUS[@]}"
+    HPCORCH_PIN_SERVER=(taskset -c "$REPLY")
   fi
 }

@@ -1,26 +1,30 @@
 # shellcheck shell=bash
-# AI model workers beside a server: started, begun anew when they crash, ended with the task.
+# AI model workers beside a server: started, begun anew when they crash, ended with the server.
 # Reads: HPCORCH_WORKERS HPCORCH_PYTHON HPCORCH_WORKER_CPUS HPCORCH_WORKER_OPTIONS HPCORCH_MODELS
-#        HPCORCH_PIN_SERVER HPCORCH_IPS HPCORCH_BOOT_SECONDS
+#        HPCORCH_PIN_SERVER HPCORCH_IPS HPCORCH_BOOT_SECONDS HPCORCH_NODE_DIR HPCORCH_LOG_TAG
 
-HPCORCH_WORKER_PIDS=()
+HPCORCH_WORKER_PIDS=() HPCORCH_WORKER_BASES=()
 
-# hpcorch_worker_settings ADDRESS TYPE: how workers find the database, and where they may run.
+# hpcorch_worker_settings ADDRESS TYPE CPU...: how workers find the database, and where they may run;
+# CPU... are all that they may choose from, none: those of this task.
 hpcorch_worker_settings() {
-  local cpu found=()
+  local cpu allowed=("${@:3}") found=()
   HPCORCH_WORKER_ENV=("SSDB=$1" "SR_DB_TYPE=$2" "HPCORCH_CREDENTIALS=")
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
     HPCORCH_WORKER_ENV[2]=HPCORCH_CREDENTIALS=$HPCORCH_SECRETS/credentials
   fi
   HPCORCH_PIN_WORKERS=(${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"})
   ((${#HPCORCH_WORKER_CPUS[@]})) || return 0
-  hpcorch_allowed_cpus
+  if ((${#allowed[@]} == 0)); then
+    hpcorch_cpus_of self
+    allowed=("${HPCORCH_NUMBERS[@]}")
+  fi
   for cpu in "${HPCORCH_WORKER_CPUS[@]}"; do
-    if ((cpu >= ${#HPCORCH_ALLOWED[@]})); then
+    if ((cpu >= ${#allowed[@]})); then
       hpcorch_fail "the model workers cannot have CPU number $cpu: this task may use" \
-        "${#HPCORCH_ALLOWED[@]} CPUs, numbered from 0"
+        "${#allowed[@]} CPUs, numbered from 0"
     fi
-    found+=("${HPCORCH_ALLOWED[cpu]}")
+    found+=("${allowed[cpu]}")
   done
   hpcorch_join "${found[@]}"
   HPCORCH_PIN_WORKERS=(taskset -c "$REPLY")
@@ -29,25 +33,37 @@ hpcorch_worker_settings() {
 # hpcorch_inference WORD...: becomes hpcorch's Python program for models.
 hpcorch_inference() {
   exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} \
-    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" 8>&- 9>&-
+    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
+}
+
+# hpcorch_worker_log NUMBER: the path of that worker's log, in REPLY.
+hpcorch_worker_log() {
+  REPLY=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.worker.$1.log
+}
+
+# hpcorch_serve NUMBER HOST SHARD: becomes a worker, unless the workers are being ended.
+hpcorch_serve() {
+  local base=$HPCORCH_NODE_DIR/worker.$1
+  # Who ends workers makes the mark first and reads the number then: one of both sees the other.
+  printf '%d\n' "$BASHPID" >"$base.pid"
+  [[ ! -e $base.ending ]] || exit 0
+  hpcorch_inference serve --name "$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.$1" \
+    --shard "$3" --host "$2" --socket "$base.socket" --ready "$base.ready" --turn "$1" \
+    ${HPCORCH_WORKER_OPTIONS[@]+"${HPCORCH_WORKER_OPTIONS[@]}"}
 }
 
 # hpcorch_keep_worker NUMBER HOST SHARD: a worker's life: run it, and run it again when it crashed.
 hpcorch_keep_worker() {
-  local base=$HPCORCH_NODE_DIR/worker.$1 pid="" ending=0 pause=100 began
-  trap 'ending=1; [[ -z $pid ]] || kill -TERM "$pid" 2>/dev/null || true' TERM INT HUP USR1
-  while ((!ending)); do
+  local base=$HPCORCH_NODE_DIR/worker.$1 pause=100 began
+  # Batch systems signal every process of a job: workers serve as long as their server does.
+  trap '' TERM INT HUP USR1 USR2
+  while :; do
     hpcorch_clock
     began=$REPLY
-    (hpcorch_inference serve --name "$HPCORCH_NAME.$HPCORCH_INDEX.$1" --shard "$3" --host "$2" \
-      --socket "$base.socket" --ready "$base.ready" --turn "$1" \
-      ${HPCORCH_WORKER_OPTIONS[@]+"${HPCORCH_WORKER_OPTIONS[@]}"}) </dev/null &
-    pid=$!
-    # A signal that came before there was a process to pass it to.
-    if ((ending)); then kill -TERM "$pid" 2>/dev/null || true; fi
-    hpcorch_await "$pid"
-    pid=""
-    ((!ending)) || return 0
+    (hpcorch_serve "$@") </dev/null &
+    hpcorch_await "$!"
+    rm -f -- "$base.pid"
     if [[ ! -e $base.ready ]]; then
       : >"$base.failed"
       return 0
@@ -60,15 +76,16 @@ hpcorch_keep_worker() {
   done
 }
 
-# hpcorch_start_workers HOST ADDRESS TYPE: starts all workers and waits until they are ready. HOST
-# is where they listen for other nodes, or empty.
+# hpcorch_start_workers HOST ADDRESS TYPE CPU...: starts all workers and waits until they are ready.
+# HOST is where they listen for other nodes, or empty; CPU... as in hpcorch_worker_settings.
 hpcorch_start_workers() {
-  local number log
-  hpcorch_worker_settings "$2" "$3"
+  local number
+  hpcorch_worker_settings "${@:2}"
   for ((number = 0; number < HPCORCH_WORKERS; number++)); do
-    log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.worker.$number.log
-    hpcorch_keep_worker "$number" "$1" "$2" >>"$log" 2>&1 &
+    hpcorch_worker_log "$number"
+    hpcorch_keep_worker "$number" "$1" "$2" >>"$REPLY" 2>&1 &
     HPCORCH_WORKER_PIDS+=("$!")
+    HPCORCH_WORKER_BASES+=("$HPCORCH_NODE_DIR/worker.$number")
   done
   for ((number = 0; number < HPCORCH_WORKERS; number++)); do hpcorch_await_worker "$number"; done
 }
@@ -76,7 +93,8 @@ hpcorch_start_workers() {
 # hpcorch_await_worker NUMBER: ends the task, with the worker's last words, if it does not start.
 hpcorch_await_worker() {
   local base=$HPCORCH_NODE_DIR/worker.$1 deadline log
-  log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.worker.$1.log
+  hpcorch_worker_log "$1"
+  log=$REPLY
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until [[ -e $base.ready ]]; do
@@ -92,7 +110,7 @@ hpcorch_await_worker() {
 
 # hpcorch_load_models: loads the models of the job's list, if it has one, into all workers.
 hpcorch_load_models() {
-  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.models.log
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.models.log
   [[ -n $HPCORCH_MODELS ]] || return 0
   (hpcorch_inference load "$HPCORCH_MODELS") </dev/null >"$log" 2>&1 &
   hpcorch_await "$!"
@@ -115,10 +133,17 @@ hpcorch_load_elsewhere() {
 
 # hpcorch_end_workers: ends them; harmless when there are none.
 hpcorch_end_workers() {
-  local pid
-  for pid in ${HPCORCH_WORKER_PIDS[@]+"${HPCORCH_WORKER_PIDS[@]}"}; do
-    kill -TERM "$pid" 2>/dev/null || true
+  local at base pid
+  for at in "${!HPCORCH_WORKER_PIDS[@]}"; do
+    base=${HPCORCH_WORKER_BASES[at]}
+    : >"$base.ending"
+    # First who would start it again. They ignore all signals but this one.
+    kill -KILL "${HPCORCH_WORKER_PIDS[at]}" 2>/dev/null || true
+    # Bash tells of a killed child, which is no news here.
+    { wait "${HPCORCH_WORKER_PIDS[at]}" || true; } 2>/dev/null
+    pid=""
+    { read -r pid <"$base.pid" || true; } 2>/dev/null
+    if [[ -n $pid ]]; then kill -KILL "$pid" 2>/dev/null || true; fi
   done
-  for pid in ${HPCORCH_WORKER_PIDS[@]+"${HPCORCH_WORKER_PIDS[@]}"}; do hpcorch_await "$pid"; done
-  HPCORCH_WORKER_PIDS=()
+  HPCORCH_WORKER_PIDS=() HPCORCH_WORKER_BASES=()
 }

@@ -66,7 +66,7 @@ hpcorch_supervise() {
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
     "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
@@ -74,7 +74,8 @@ hpcorch_supervise() {
     while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
       # A member that was stopped while it waited for room has got a record by now.
       if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
-        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
+          </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
       fi
       next=$((next + 1))
@@ -84,7 +85,7 @@ hpcorch_supervise() {
         hpcorch_reap "$place"
       fi
     done
-    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u 9 || true; fi
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u "$HPCORCH_IDLE" || true; fi
   done
   hpcorch_sweep
   exit "$HPCORCH_WORST"

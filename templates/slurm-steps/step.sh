@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Tasks as one step of an allocation that is there already: this process starts and outlives them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_RUN_ARGS SLURM_JOB_ID
+# Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_HOST_COUNT
+#        HPCORCH_TASKS_PER_HOST HPCORCH_RUN_ARGS SLURM_JOB_ID
 
 # hpcorch_record_missing CODE: writes the exit record of every task that could not.
 hpcorch_record_missing() {
@@ -16,13 +17,16 @@ hpcorch_record_missing() {
   done
 }
 
-# hpcorch_step SCRIPT TOKEN: runs all tasks on distinct nodes, ends with the step's exit code.
+# hpcorch_step SCRIPT TOKEN: runs all tasks, ends with the step's exit code.
 hpcorch_step() {
-  local step code=0
+  local step code=0 bind=()
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
+  # The servers on a node share its CPUs out among themselves; a program is bound as Slurm does it.
+  if [[ $HPCORCH_KIND == database ]]; then bind=(--cpu-bind=none); fi
   # Other steps may use the same nodes: tasks of a database leave most of them idle.
   srun --jobid="$SLURM_JOB_ID" --job-name="$HPCORCH_NAME" --overlap --mem=0 \
-    --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
+    --nodes="$HPCORCH_HOST_COUNT" --ntasks="$HPCORCH_ELEMENTS" \
+    --ntasks-per-node="$HPCORCH_TASKS_PER_HOST" ${bind[@]+"${bind[@]}"} \
     --kill-on-bad-exit=0 ${HPCORCH_RUN_ARGS[@]+"${HPCORCH_RUN_ARGS[@]}"} \
     bash "$1" --step-task "$$" "$2" </dev/null &
   step=$!

@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 85c8e89df7dec44e42e729673ebbdc82342b4a8a3b32b53d1b871c4e480c33ba
+# sha256 of what follows: 957e6313c4aefb0c78f3b058f19da0f7f2a258d8953a77ccfe2a978140044565
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -79,7 +79,7 @@ hpcorch_supervise() {
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
     "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
@@ -87,7 +87,8 @@ hpcorch_supervise() {
     while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
       # A member that was stopped while it waited for room has got a record by now.
       if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
-        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
+          </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
       fi
       next=$((next + 1))
@@ -97,7 +98,7 @@ hpcorch_supervise() {
         hpcorch_reap "$place"
       fi
     done
-    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u 9 || true; fi
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u "$HPCORCH_IDLE" || true; fi
   done
   hpcorch_sweep
   exit "$HPCORCH_WORST"
@@ -120,10 +121,10 @@ export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
 # hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
-# descriptor 8 keeps.
+# descriptor HPCORCH_OUTER keeps.
 hpcorch_announce() {
   hpcorch_say "$@"
-  hpcorch_say "$@" >&8
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
 }
 
 # hpcorch_say TEXT...: one line of progress.
@@ -133,16 +134,16 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
-  hpcorch_say "error: $*" >&8
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
   exit 1
 }
 
-# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
-# is a pipe that never has anything to read.
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
 hpcorch_pause() {
   local seconds
   printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
-  read -r -t "$seconds" -u 9 || true
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
 }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
@@ -173,7 +174,7 @@ hpcorch_begin() {
   # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
-  exec 8>&1
+  exec {HPCORCH_OUTER}>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
@@ -181,7 +182,7 @@ hpcorch_begin() {
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT
@@ -511,13 +512,14 @@ hpcorch_write_conf() {
 # configuration from standard input: the name of a file is a pattern to servers, and directories
 # that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
       "$HPCORCH_SERVER" -
-  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -814,6 +816,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi
@@ -936,6 +939,7 @@ HPCORCH_DEADLINE_SECONDS=600
 HPCORCH_RESTORE=''
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
+HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()

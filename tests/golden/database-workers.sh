@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: fd50cae67dd5aa82c36c8e044508e08bbdc205d4a71428333a2416eb4acd38b7
+# sha256 of what follows: 5288a661de3782e63ed9d8b801cbe26a6c27ab4672d99ec45688f9be6f0ff18f
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -79,7 +79,7 @@ hpcorch_supervise() {
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
     "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
@@ -87,7 +87,8 @@ hpcorch_supervise() {
     while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
       # A member that was stopped while it waited for room has got a record by now.
       if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
-        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
+          </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
       fi
       next=$((next + 1))
@@ -97,7 +98,7 @@ hpcorch_supervise() {
         hpcorch_reap "$place"
       fi
     done
-    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u 9 || true; fi
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u "$HPCORCH_IDLE" || true; fi
   done
   hpcorch_sweep
   exit "$HPCORCH_WORST"
@@ -120,10 +121,10 @@ export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
 # hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
-# descriptor 8 keeps.
+# descriptor HPCORCH_OUTER keeps.
 hpcorch_announce() {
   hpcorch_say "$@"
-  hpcorch_say "$@" >&8
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
 }
 
 # hpcorch_say TEXT...: one line of progress.
@@ -133,16 +134,16 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
-  hpcorch_say "error: $*" >&8
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
   exit 1
 }
 
-# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
-# is a pipe that never has anything to read.
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
 hpcorch_pause() {
   local seconds
   printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
-  read -r -t "$seconds" -u 9 || true
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
 }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
@@ -173,7 +174,7 @@ hpcorch_begin() {
   # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
-  exec 8>&1
+  exec {HPCORCH_OUTER}>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
@@ -181,7 +182,7 @@ hpcorch_begin() {
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT
@@ -511,13 +512,14 @@ hpcorch_write_conf() {
 # configuration from standard input: the name of a file is a pattern to servers, and directories
 # that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
       "$HPCORCH_SERVER" -
-  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -697,6 +699,84 @@ hpcorch_await_cluster() {
   done
 }
 
+# CPUs: which of them a node's part of the job may use, and who of the job sits where.
+# Reads: HPCORCH_DB_CPUS (numbers inside the allowed ones) HPCORCH_LIMIT_APP
+
+# hpcorch_expand LIST: a list such as 0,2,5-7 as numbers, in HPCORCH_NUMBERS.
+hpcorch_expand() {
+  local part cpu
+  HPCORCH_NUMBERS=()
+  for part in ${1//,/ }; do
+    for ((cpu = 10#${part%-*}; cpu <= 10#${part#*-}; cpu++)); do HPCORCH_NUMBERS+=("$cpu"); done
+  done
+}
+
+# hpcorch_cpus_of PID: the CPUs that process may use, in HPCORCH_NUMBERS.
+hpcorch_cpus_of() {
+  local key value=""
+  while read -r key value; do
+    if [[ $key == Cpus_allowed_list: ]]; then break; fi
+  done <"/proc/$1/status"
+  hpcorch_expand "$value"
+}
+
+# hpcorch_join NUMBER...: with commas, in REPLY.
+hpcorch_join() {
+  local IFS=,
+  REPLY="$*"
+}
+
+# hpcorch_common NUMBER... -- NUMBER...: those of the first that are among the second, in
+# HPCORCH_NUMBERS; the others in HPCORCH_OTHERS.
+hpcorch_common() {
+  local first=() second=" " number
+  while [[ $1 != -- ]]; do
+    first+=("$1")
+    shift
+  done
+  second=" ${*:2} "
+  HPCORCH_NUMBERS=() HPCORCH_OTHERS=()
+  for number in ${first[@]+"${first[@]}"}; do
+    if [[ $second == *" $number "* ]]; then
+      HPCORCH_NUMBERS+=("$number")
+    else
+      HPCORCH_OTHERS+=("$number")
+    fi
+  done
+}
+
+# hpcorch_choose_cpus CPU...: the server's CPUs, by their numbers inside these, in HPCORCH_SERVER_CPUS.
+hpcorch_choose_cpus() {
+  local allowed=("$@") cpu
+  HPCORCH_SERVER_CPUS=()
+  for cpu in ${HPCORCH_DB_CPUS[@]+"${HPCORCH_DB_CPUS[@]}"}; do
+    if ((cpu >= ${#allowed[@]})); then
+      hpcorch_join "${allowed[@]}"
+      hpcorch_fail "the database cannot have CPU number $cpu: this task may use" \
+        "${#allowed[@]} CPUs ($REPLY), numbered from 0"
+    fi
+    HPCORCH_SERVER_CPUS+=("${allowed[cpu]}")
+  done
+}
+
+# hpcorch_pin_server CPU...: the words before the server's own, in HPCORCH_PIN_SERVER: numactl also
+# keeps memory near, taskset is the fallback. CPU... are all that it may choose from.
+hpcorch_pin_server() {
+  local allowed
+  HPCORCH_PIN_SERVER=()
+  ((${#HPCORCH_DB_CPUS[@]})) || return 0
+  hpcorch_choose_cpus "$@"
+  hpcorch_join "$@"
+  allowed=$REPLY
+  hpcorch_join "${HPCORCH_DB_CPUS[@]}"
+  # numactl counts inside the CPUs that it may use itself, which a launcher may have cut down.
+  HPCORCH_PIN_SERVER=(taskset -c "$allowed" numactl --physcpubind="+$REPLY" --localalloc)
+  if ! "${HPCORCH_PIN_SERVER[@]}" true >/dev/null 2>&1; then
+    hpcorch_join "${HPCORCH_SERVER_CPUS[@]}"
+    HPCORCH_PIN_SERVER=(taskset -c "$REPLY")
+  fi
+}
+
 # What a database keeps when it was asked to: a set of files, one for each shard. A run writes a set
 # of its own, and the one that it follows is removed when the new one is whole.
 # Reads: HPCORCH_RUN_DIR HPCORCH_JOB HPCORCH_TOKEN HPCORCH_INDEX HPCORCH_SHARDS HPCORCH_IDENTIFIER
@@ -814,6 +894,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi
@@ -922,89 +1003,32 @@ hpcorch_run_shard() {
   hpcorch_tell_end "$REPLY"
 }
 
-# CPUs, counted inside those that this task may use (a job rarely owns CPU 0).
-# Reads: HPCORCH_DB_CPUS (numbers inside the allowed ones) HPCORCH_LIMIT_APP
-
-# hpcorch_allowed_cpus: the CPUs this task may use, one number each, in HPCORCH_ALLOWED.
-hpcorch_allowed_cpus() {
-  local key value part cpu
-  HPCORCH_ALLOWED=()
-  while read -r key value; do
-    if [[ $key == Cpus_allowed_list: ]]; then break; fi
-  done </proc/self/status
-  for part in ${value//,/ }; do
-    for ((cpu = ${part%-*}; cpu <= ${part#*-}; cpu++)); do HPCORCH_ALLOWED+=("$cpu"); done
-  done
-}
-
-# hpcorch_join NUMBER...: with commas, in REPLY.
-hpcorch_join() {
-  local IFS=,
-  REPLY="$*"
-}
-
-# hpcorch_plan_pinning: command prefixes for the server and the program.
-hpcorch_plan_pinning() {
-  local cpu server=() rest=() taken=" "
-  HPCORCH_PIN_SERVER=() HPCORCH_PIN_APP=()
-  ((${#HPCORCH_DB_CPUS[@]})) || return 0
-  hpcorch_allowed_cpus
-  for cpu in "${HPCORCH_DB_CPUS[@]}"; do
-    if ((cpu >= ${#HPCORCH_ALLOWED[@]})); then
-      hpcorch_join "${HPCORCH_ALLOWED[@]}"
-      hpcorch_fail "the database cannot have CPU number $cpu: this task may use" \
-        "${#HPCORCH_ALLOWED[@]} CPUs ($REPLY), numbered from 0"
-    fi
-    server+=("${HPCORCH_ALLOWED[cpu]}")
-    taken+="${HPCORCH_ALLOWED[cpu]} "
-  done
-  for cpu in "${HPCORCH_ALLOWED[@]}"; do
-    if [[ $taken != *" $cpu "* ]]; then rest+=("$cpu"); fi
-  done
-  hpcorch_pin_server "${server[@]}"
-  if [[ $HPCORCH_LIMIT_APP != 1 ]]; then return 0; fi
-  if ((${#rest[@]} == 0)); then
-    hpcorch_say "the database has all CPUs of this task: the program shares them" >&2
-    return 0
-  fi
-  hpcorch_join "${rest[@]}"
-  # shellcheck disable=SC2034 # a job without a program of the user's has no use for it
-  HPCORCH_PIN_APP=(taskset -c "$REPLY")
-}
-
-# hpcorch_pin_server CPU...: numactl also keeps memory near; taskset is the fallback.
-hpcorch_pin_server() {
-  hpcorch_join "$@"
-  HPCORCH_PIN_SERVER=(taskset -c "$REPLY")
-  hpcorch_join "${HPCORCH_DB_CPUS[@]}"
-  if command -v numactl >/dev/null &&
-    numactl --physcpubind="+$REPLY" --localalloc true >/dev/null 2>&1; then
-    HPCORCH_PIN_SERVER=(numactl --physcpubind="+$REPLY" --localalloc)
-  fi
-}
-
-# AI model workers beside a server: started, begun anew when they crash, ended with the task.
+# AI model workers beside a server: started, begun anew when they crash, ended with the server.
 # Reads: HPCORCH_WORKERS HPCORCH_PYTHON HPCORCH_WORKER_CPUS HPCORCH_WORKER_OPTIONS HPCORCH_MODELS
-#        HPCORCH_PIN_SERVER HPCORCH_IPS HPCORCH_BOOT_SECONDS
+#        HPCORCH_PIN_SERVER HPCORCH_IPS HPCORCH_BOOT_SECONDS HPCORCH_NODE_DIR HPCORCH_LOG_TAG
 
-HPCORCH_WORKER_PIDS=()
+HPCORCH_WORKER_PIDS=() HPCORCH_WORKER_BASES=()
 
-# hpcorch_worker_settings ADDRESS TYPE: how workers find the database, and where they may run.
+# hpcorch_worker_settings ADDRESS TYPE CPU...: how workers find the database, and where they may run;
+# CPU... are all that they may choose from, none: those of this task.
 hpcorch_worker_settings() {
-  local cpu found=()
+  local cpu allowed=("${@:3}") found=()
   HPCORCH_WORKER_ENV=("SSDB=$1" "SR_DB_TYPE=$2" "HPCORCH_CREDENTIALS=")
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
     HPCORCH_WORKER_ENV[2]=HPCORCH_CREDENTIALS=$HPCORCH_SECRETS/credentials
   fi
   HPCORCH_PIN_WORKERS=(${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"})
   ((${#HPCORCH_WORKER_CPUS[@]})) || return 0
-  hpcorch_allowed_cpus
+  if ((${#allowed[@]} == 0)); then
+    hpcorch_cpus_of self
+    allowed=("${HPCORCH_NUMBERS[@]}")
+  fi
   for cpu in "${HPCORCH_WORKER_CPUS[@]}"; do
-    if ((cpu >= ${#HPCORCH_ALLOWED[@]})); then
+    if ((cpu >= ${#allowed[@]})); then
       hpcorch_fail "the model workers cannot have CPU number $cpu: this task may use" \
-        "${#HPCORCH_ALLOWED[@]} CPUs, numbered from 0"
+        "${#allowed[@]} CPUs, numbered from 0"
     fi
-    found+=("${HPCORCH_ALLOWED[cpu]}")
+    found+=("${allowed[cpu]}")
   done
   hpcorch_join "${found[@]}"
   HPCORCH_PIN_WORKERS=(taskset -c "$REPLY")
@@ -1013,25 +1037,37 @@ hpcorch_worker_settings() {
 # hpcorch_inference WORD...: becomes hpcorch's Python program for models.
 hpcorch_inference() {
   exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} \
-    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" 8>&- 9>&-
+    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
+}
+
+# hpcorch_worker_log NUMBER: the path of that worker's log, in REPLY.
+hpcorch_worker_log() {
+  REPLY=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.worker.$1.log
+}
+
+# hpcorch_serve NUMBER HOST SHARD: becomes a worker, unless the workers are being ended.
+hpcorch_serve() {
+  local base=$HPCORCH_NODE_DIR/worker.$1
+  # Who ends workers makes the mark first and reads the number then: one of both sees the other.
+  printf '%d\n' "$BASHPID" >"$base.pid"
+  [[ ! -e $base.ending ]] || exit 0
+  hpcorch_inference serve --name "$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.$1" \
+    --shard "$3" --host "$2" --socket "$base.socket" --ready "$base.ready" --turn "$1" \
+    ${HPCORCH_WORKER_OPTIONS[@]+"${HPCORCH_WORKER_OPTIONS[@]}"}
 }
 
 # hpcorch_keep_worker NUMBER HOST SHARD: a worker's life: run it, and run it again when it crashed.
 hpcorch_keep_worker() {
-  local base=$HPCORCH_NODE_DIR/worker.$1 pid="" ending=0 pause=100 began
-  trap 'ending=1; [[ -z $pid ]] || kill -TERM "$pid" 2>/dev/null || true' TERM INT HUP USR1
-  while ((!ending)); do
+  local base=$HPCORCH_NODE_DIR/worker.$1 pause=100 began
+  # Batch systems signal every process of a job: workers serve as long as their server does.
+  trap '' TERM INT HUP USR1 USR2
+  while :; do
     hpcorch_clock
     began=$REPLY
-    (hpcorch_inference serve --name "$HPCORCH_NAME.$HPCORCH_INDEX.$1" --shard "$3" --host "$2" \
-      --socket "$base.socket" --ready "$base.ready" --turn "$1" \
-      ${HPCORCH_WORKER_OPTIONS[@]+"${HPCORCH_WORKER_OPTIONS[@]}"}) </dev/null &
-    pid=$!
-    # A signal that came before there was a process to pass it to.
-    if ((ending)); then kill -TERM "$pid" 2>/dev/null || true; fi
-    hpcorch_await "$pid"
-    pid=""
-    ((!ending)) || return 0
+    (hpcorch_serve "$@") </dev/null &
+    hpcorch_await "$!"
+    rm -f -- "$base.pid"
     if [[ ! -e $base.ready ]]; then
       : >"$base.failed"
       return 0
@@ -1044,15 +1080,16 @@ hpcorch_keep_worker() {
   done
 }
 
-# hpcorch_start_workers HOST ADDRESS TYPE: starts all workers and waits until they are ready. HOST
-# is where they listen for other nodes, or empty.
+# hpcorch_start_workers HOST ADDRESS TYPE CPU...: starts all workers and waits until they are ready.
+# HOST is where they listen for other nodes, or empty; CPU... as in hpcorch_worker_settings.
 hpcorch_start_workers() {
-  local number log
-  hpcorch_worker_settings "$2" "$3"
+  local number
+  hpcorch_worker_settings "${@:2}"
   for ((number = 0; number < HPCORCH_WORKERS; number++)); do
-    log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.worker.$number.log
-    hpcorch_keep_worker "$number" "$1" "$2" >>"$log" 2>&1 &
+    hpcorch_worker_log "$number"
+    hpcorch_keep_worker "$number" "$1" "$2" >>"$REPLY" 2>&1 &
     HPCORCH_WORKER_PIDS+=("$!")
+    HPCORCH_WORKER_BASES+=("$HPCORCH_NODE_DIR/worker.$number")
   done
   for ((number = 0; number < HPCORCH_WORKERS; number++)); do hpcorch_await_worker "$number"; done
 }
@@ -1060,7 +1097,8 @@ hpcorch_start_workers() {
 # hpcorch_await_worker NUMBER: ends the task, with the worker's last words, if it does not start.
 hpcorch_await_worker() {
   local base=$HPCORCH_NODE_DIR/worker.$1 deadline log
-  log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.worker.$1.log
+  hpcorch_worker_log "$1"
+  log=$REPLY
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until [[ -e $base.ready ]]; do
@@ -1076,7 +1114,7 @@ hpcorch_await_worker() {
 
 # hpcorch_load_models: loads the models of the job's list, if it has one, into all workers.
 hpcorch_load_models() {
-  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.models.log
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.models.log
   [[ -n $HPCORCH_MODELS ]] || return 0
   (hpcorch_inference load "$HPCORCH_MODELS") </dev/null >"$log" 2>&1 &
   hpcorch_await "$!"
@@ -1099,12 +1137,19 @@ hpcorch_load_elsewhere() {
 
 # hpcorch_end_workers: ends them; harmless when there are none.
 hpcorch_end_workers() {
-  local pid
-  for pid in ${HPCORCH_WORKER_PIDS[@]+"${HPCORCH_WORKER_PIDS[@]}"}; do
-    kill -TERM "$pid" 2>/dev/null || true
+  local at base pid
+  for at in "${!HPCORCH_WORKER_PIDS[@]}"; do
+    base=${HPCORCH_WORKER_BASES[at]}
+    : >"$base.ending"
+    # First who would start it again. They ignore all signals but this one.
+    kill -KILL "${HPCORCH_WORKER_PIDS[at]}" 2>/dev/null || true
+    # Bash tells of a killed child, which is no news here.
+    { wait "${HPCORCH_WORKER_PIDS[at]}" || true; } 2>/dev/null
+    pid=""
+    { read -r pid <"$base.pid" || true; } 2>/dev/null
+    if [[ -n $pid ]]; then kill -KILL "$pid" 2>/dev/null || true; fi
   done
-  for pid in ${HPCORCH_WORKER_PIDS[@]+"${HPCORCH_WORKER_PIDS[@]}"}; do hpcorch_await "$pid"; done
-  HPCORCH_WORKER_PIDS=()
+  HPCORCH_WORKER_PIDS=() HPCORCH_WORKER_BASES=()
 }
 
 HPCORCH_IDENTIFIER=orchestrator
@@ -1121,6 +1166,7 @@ HPCORCH_DEADLINE_SECONDS=600
 HPCORCH_RESTORE=''
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
+HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()

@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 904f7226c954beb19a559faa87128c9acdfd7458e2691ee205bb3de2ad674818
+# sha256 of what follows: 4443026a2b27ddbc376106022b6512e30ffd16788bf839b452c8bc203446bd30
 set -euo pipefail
 
 HPCORCH_KIND=ensemble
@@ -123,7 +123,7 @@ hpcorch_supervise() {
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
     "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
@@ -131,7 +131,8 @@ hpcorch_supervise() {
     while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
       # A member that was stopped while it waited for room has got a record by now.
       if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
-        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
+          </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
       fi
       next=$((next + 1))
@@ -141,7 +142,7 @@ hpcorch_supervise() {
         hpcorch_reap "$place"
       fi
     done
-    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u 9 || true; fi
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u "$HPCORCH_IDLE" || true; fi
   done
   hpcorch_sweep
   exit "$HPCORCH_WORST"
@@ -165,10 +166,10 @@ export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
 # hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
-# descriptor 8 keeps.
+# descriptor HPCORCH_OUTER keeps.
 hpcorch_announce() {
   hpcorch_say "$@"
-  hpcorch_say "$@" >&8
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
 }
 
 # hpcorch_say TEXT...: one line of progress.
@@ -178,16 +179,16 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
-  hpcorch_say "error: $*" >&8
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
   exit 1
 }
 
-# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
-# is a pipe that never has anything to read.
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
 hpcorch_pause() {
   local seconds
   printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
-  read -r -t "$seconds" -u 9 || true
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
 }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
@@ -218,7 +219,7 @@ hpcorch_begin() {
   # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
-  exec 8>&1
+  exec {HPCORCH_OUTER}>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
@@ -226,7 +227,7 @@ hpcorch_begin() {
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT
@@ -556,13 +557,14 @@ hpcorch_write_conf() {
 # configuration from standard input: the name of a file is a pattern to servers, and directories
 # that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
       "$HPCORCH_SERVER" -
-  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -625,19 +627,25 @@ hpcorch_free_port() {
   hpcorch_fail "no free port from $1 to $HPCORCH_LAST_PORT on ${HPCORCH_IPS[0]}"
 }
 
-# CPUs, counted inside those that this task may use (a job rarely owns CPU 0).
+# CPUs: which of them a node's part of the job may use, and who of the job sits where.
 # Reads: HPCORCH_DB_CPUS (numbers inside the allowed ones) HPCORCH_LIMIT_APP
 
-# hpcorch_allowed_cpus: the CPUs this task may use, one number each, in HPCORCH_ALLOWED.
-hpcorch_allowed_cpus() {
-  local key value part cpu
-  HPCORCH_ALLOWED=()
+# hpcorch_expand LIST: a list such as 0,2,5-7 as numbers, in HPCORCH_NUMBERS.
+hpcorch_expand() {
+  local part cpu
+  HPCORCH_NUMBERS=()
+  for part in ${1//,/ }; do
+    for ((cpu = 10#${part%-*}; cpu <= 10#${part#*-}; cpu++)); do HPCORCH_NUMBERS+=("$cpu"); done
+  done
+}
+
+# hpcorch_cpus_of PID: the CPUs that process may use, in HPCORCH_NUMBERS.
+hpcorch_cpus_of() {
+  local key value=""
   while read -r key value; do
     if [[ $key == Cpus_allowed_list: ]]; then break; fi
-  done </proc/self/status
-  for part in ${value//,/ }; do
-    for ((cpu = ${part%-*}; cpu <= ${part#*-}; cpu++)); do HPCORCH_ALLOWED+=("$cpu"); done
-  done
+  done <"/proc/$1/status"
+  hpcorch_expand "$value"
 }
 
 # hpcorch_join NUMBER...: with commas, in REPLY.
@@ -646,52 +654,192 @@ hpcorch_join() {
   REPLY="$*"
 }
 
-# hpcorch_plan_pinning: command prefixes for the server and the program.
-hpcorch_plan_pinning() {
-  local cpu server=() rest=() taken=" "
-  HPCORCH_PIN_SERVER=() HPCORCH_PIN_APP=()
-  ((${#HPCORCH_DB_CPUS[@]})) || return 0
-  hpcorch_allowed_cpus
-  for cpu in "${HPCORCH_DB_CPUS[@]}"; do
-    if ((cpu >= ${#HPCORCH_ALLOWED[@]})); then
-      hpcorch_join "${HPCORCH_ALLOWED[@]}"
-      hpcorch_fail "the database cannot have CPU number $cpu: this task may use" \
-        "${#HPCORCH_ALLOWED[@]} CPUs ($REPLY), numbered from 0"
+# hpcorch_common NUMBER... -- NUMBER...: those of the first that are among the second, in
+# HPCORCH_NUMBERS; the others in HPCORCH_OTHERS.
+hpcorch_common() {
+  local first=() second=" " number
+  while [[ $1 != -- ]]; do
+    first+=("$1")
+    shift
+  done
+  second=" ${*:2} "
+  HPCORCH_NUMBERS=() HPCORCH_OTHERS=()
+  for number in ${first[@]+"${first[@]}"}; do
+    if [[ $second == *" $number "* ]]; then
+      HPCORCH_NUMBERS+=("$number")
+    else
+      HPCORCH_OTHERS+=("$number")
     fi
-    server+=("${HPCORCH_ALLOWED[cpu]}")
-    taken+="${HPCORCH_ALLOWED[cpu]} "
   done
-  for cpu in "${HPCORCH_ALLOWED[@]}"; do
-    if [[ $taken != *" $cpu "* ]]; then rest+=("$cpu"); fi
-  done
-  hpcorch_pin_server "${server[@]}"
-  if [[ $HPCORCH_LIMIT_APP != 1 ]]; then return 0; fi
-  if ((${#rest[@]} == 0)); then
-    hpcorch_say "the database has all CPUs of this task: the program shares them" >&2
-    return 0
-  fi
-  hpcorch_join "${rest[@]}"
-  # shellcheck disable=SC2034 # a job without a program of the user's has no use for it
-  HPCORCH_PIN_APP=(taskset -c "$REPLY")
 }
 
-# hpcorch_pin_server CPU...: numactl also keeps memory near; taskset is the fallback.
+# hpcorch_choose_cpus CPU...: the server's CPUs, by their numbers inside these, in HPCORCH_SERVER_CPUS.
+hpcorch_choose_cpus() {
+  local allowed=("$@") cpu
+  HPCORCH_SERVER_CPUS=()
+  for cpu in ${HPCORCH_DB_CPUS[@]+"${HPCORCH_DB_CPUS[@]}"}; do
+    if ((cpu >= ${#allowed[@]})); then
+      hpcorch_join "${allowed[@]}"
+      hpcorch_fail "the database cannot have CPU number $cpu: this task may use" \
+        "${#allowed[@]} CPUs ($REPLY), numbered from 0"
+    fi
+    HPCORCH_SERVER_CPUS+=("${allowed[cpu]}")
+  done
+}
+
+# hpcorch_pin_server CPU...: the words before the server's own, in HPCORCH_PIN_SERVER: numactl also
+# keeps memory near, taskset is the fallback. CPU... are all that it may choose from.
 hpcorch_pin_server() {
+  local allowed
+  HPCORCH_PIN_SERVER=()
+  ((${#HPCORCH_DB_CPUS[@]})) || return 0
+  hpcorch_choose_cpus "$@"
   hpcorch_join "$@"
-  HPCORCH_PIN_SERVER=(taskset -c "$REPLY")
+  allowed=$REPLY
   hpcorch_join "${HPCORCH_DB_CPUS[@]}"
-  if command -v numactl >/dev/null &&
-    numactl --physcpubind="+$REPLY" --localalloc true >/dev/null 2>&1; then
-    HPCORCH_PIN_SERVER=(numactl --physcpubind="+$REPLY" --localalloc)
+  # numactl counts inside the CPUs that it may use itself, which a launcher may have cut down.
+  HPCORCH_PIN_SERVER=(taskset -c "$allowed" numactl --physcpubind="+$REPLY" --localalloc)
+  if ! "${HPCORCH_PIN_SERVER[@]}" true >/dev/null 2>&1; then
+    hpcorch_join "${HPCORCH_SERVER_CPUS[@]}"
+    HPCORCH_PIN_SERVER=(taskset -c "$REPLY")
   fi
 }
 
-# A server of this node's own, beside the program: private files, private socket, own password.
-# Reads: HPCORCH_TRANSPORT HPCORCH_SOCKET_PATH HPCORCH_SOCKET_MODE HPCORCH_INTERFACES HPCORCH_SUFFIX
+# What a process of a job step must know of its node: its name, its neighbours, the job's CPUs.
+# Reads: HPCORCH_LAUNCHER HPCORCH_RANKS_PER_NODE HPCORCH_TOPOLOGY HPCORCH_PER
 
-# hpcorch_choose_socket: the path of the Unix socket, in HPCORCH_SOCKET.
+# hpcorch_node_name: the name of this node without its domain, in HPCORCH_NODE. MPI's launchers carry
+# Slurm's variables of one node to all others, srun sets them anew.
+hpcorch_node_name() {
+  HPCORCH_NODE=$(uname -n)
+  if [[ $HPCORCH_LAUNCHER == srun ]]; then HPCORCH_NODE=${SLURMD_NODENAME:-$HPCORCH_NODE}; fi
+  HPCORCH_NODE=${HPCORCH_NODE%%.*}
+}
+
+# hpcorch_slurm_count COUNTS INDEX: the number at INDEX of Slurm's short form 4(x2),1; in REPLY.
+hpcorch_slurm_count() {
+  local part at=0
+  REPLY=0
+  for part in ${1//,/ }; do
+    REPLY=${part%%(*}
+    if [[ $part =~ \(x([0-9]+)\) ]]; then at=$((at + BASH_REMATCH[1])); else at=$((at + 1)); fi
+    if ((at > $2)); then return 0; fi
+  done
+}
+
+# hpcorch_first TEXT...: the first that is not empty, in REPLY.
+hpcorch_first() {
+  for REPLY in "$@"; do if [[ -n $REPLY ]]; then return 0; fi; done
+}
+
+# hpcorch_count_ranks: how many processes the program has on this node and which one this is, in
+# HPCORCH_LOCAL_SIZE and HPCORCH_LOCAL_RANK. Each launcher says so in its own way.
+hpcorch_count_ranks() {
+  HPCORCH_LOCAL_SIZE=$HPCORCH_RANKS_PER_NODE HPCORCH_LOCAL_RANK=0
+  case $HPCORCH_LAUNCHER in
+    '') HPCORCH_LOCAL_SIZE=1 ;;
+    srun)
+      hpcorch_slurm_count "${SLURM_STEP_TASKS_PER_NODE:-$HPCORCH_RANKS_PER_NODE}" "${SLURM_NODEID:-0}"
+      HPCORCH_LOCAL_SIZE=$REPLY HPCORCH_LOCAL_RANK=${SLURM_LOCALID:-0}
+      ;;
+    *)
+      hpcorch_first "${OMPI_COMM_WORLD_LOCAL_SIZE-}" "${MPI_LOCALNRANKS-}" "${PMI_LOCAL_SIZE-}" \
+        "$HPCORCH_RANKS_PER_NODE"
+      HPCORCH_LOCAL_SIZE=$REPLY
+      hpcorch_first "${OMPI_COMM_WORLD_LOCAL_RANK-}" "${MPI_LOCALRANKID-}" \
+        "${PALS_LOCAL_RANKID-}" "${PMI_LOCAL_RANK-}" 0
+      HPCORCH_LOCAL_RANK=$REPLY
+      ;;
+  esac
+}
+
+# hpcorch_widest_cpus: all CPUs that the kernel would let this process use, in HPCORCH_NUMBERS.
+hpcorch_widest_cpus() {
+  local key value=""
+  read -r key value < <(
+    taskset -c "$(</sys/devices/system/cpu/possible)" grep Cpus_allowed_list: /proc/self/status
+  ) || true
+  hpcorch_expand "$value"
+}
+
+# hpcorch_node_cpus: the CPUs that the job has on this node, in HPCORCH_ALLOWED. A process that was
+# launched may be bound to a few of them, which is its own share and not the node's.
+hpcorch_node_cpus() {
+  local online granted
+  hpcorch_cpus_of self
+  HPCORCH_ALLOWED=("${HPCORCH_NUMBERS[@]}")
+  case $HPCORCH_LAUNCHER in
+    '') ;;
+    srun)
+      hpcorch_expand "$(</sys/devices/system/cpu/online)"
+      online=${#HPCORCH_NUMBERS[@]}
+      hpcorch_widest_cpus
+      if ((${#HPCORCH_NUMBERS[@]} < online || ${SLURM_CPUS_ON_NODE:-0} >= online)); then
+        # A cpuset confines the job, or all of the node is the job's.
+        HPCORCH_ALLOWED=("${HPCORCH_NUMBERS[@]}")
+      else
+        hpcorch_all_ranks_cpus
+      fi
+      ;;
+    *)
+      # The launcher's process on this node, from which all ranks descend, is not bound itself.
+      hpcorch_widest_cpus
+      granted=("${HPCORCH_NUMBERS[@]}")
+      hpcorch_cpus_of "$HPCORCH_STARTER_PID"
+      hpcorch_common "${HPCORCH_NUMBERS[@]}" -- "${granted[@]}"
+      hpcorch_unite ${HPCORCH_NUMBERS[@]+"${HPCORCH_NUMBERS[@]}"}
+      ;;
+  esac
+}
+
+# hpcorch_unite CPU...: adds these to HPCORCH_ALLOWED, in the order of their numbers.
+hpcorch_unite() {
+  mapfile -t HPCORCH_ALLOWED < <(printf '%d\n' "${HPCORCH_ALLOWED[@]}" "$@" | sort -nu)
+}
+
+# hpcorch_all_ranks_cpus: where only masks separate jobs, theirs are all that is known; waits until
+# all ranks of this node have said which CPUs they have.
+hpcorch_all_ranks_cpus() {
+  local files deadline words=()
+  hpcorch_clock
+  deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
+  while files=("$HPCORCH_SHARED/ranks/"*) && ((${#files[@]} < HPCORCH_LOCAL_SIZE)); do
+    hpcorch_clock
+    ((REPLY < deadline)) || break
+    hpcorch_pause 20
+  done
+  read -r -d '' -a words < <(cat -- "${files[@]}") || true
+  if ((${#words[@]})); then hpcorch_unite "${words[@]}"; fi
+}
+
+# hpcorch_domains: where servers are to run: each domain's number (or - for the whole node) and its
+# CPUs, of those that the job has, in HPCORCH_DOMAINS.
+hpcorch_domains() {
+  local folder
+  HPCORCH_DOMAINS=()
+  if [[ $HPCORCH_PER == numa ]]; then
+    for folder in "$HPCORCH_TOPOLOGY"/node[0-9]*; do
+      [[ -r $folder/cpulist ]] || continue
+      hpcorch_expand "$(<"$folder/cpulist")"
+      hpcorch_common "${HPCORCH_ALLOWED[@]}" -- ${HPCORCH_NUMBERS[@]+"${HPCORCH_NUMBERS[@]}"}
+      ((${#HPCORCH_NUMBERS[@]})) || continue
+      HPCORCH_DOMAINS+=("${folder##*/node} ${HPCORCH_NUMBERS[*]}")
+    done
+  fi
+  if ((${#HPCORCH_DOMAINS[@]} == 0)); then HPCORCH_DOMAINS=("- ${HPCORCH_ALLOWED[*]}"); fi
+}
+
+# The keeper of a node's servers: starts them for the first rank, ends them after the last one.
+# Private files, private socket, own password.
+# Reads: HPCORCH_TRANSPORT HPCORCH_SOCKET_PATH HPCORCH_SOCKET_MODE HPCORCH_INTERFACES HPCORCH_SHARED
+
+# hpcorch_choose_socket DOMAIN: the path of the Unix socket, in HPCORCH_SOCKET.
 hpcorch_choose_socket() {
-  HPCORCH_SOCKET=${HPCORCH_SOCKET_PATH:-$HPCORCH_NODE_DIR/db.socket}
+  HPCORCH_SOCKET=$HPCORCH_NODE_DIR/db.socket
+  if [[ -n $HPCORCH_SOCKET_PATH ]]; then
+    HPCORCH_SOCKET=$HPCORCH_SOCKET_PATH
+    if [[ $1 != - ]]; then HPCORCH_SOCKET+=.$1; fi
+  fi
   if ((${#HPCORCH_SOCKET} > 107)); then
     hpcorch_fail "the socket path $HPCORCH_SOCKET is longer than 107 bytes: use a shorter TMPDIR"
   fi
@@ -708,38 +856,24 @@ hpcorch_extra_conf() {
   printf 'unixsocket %s\nunixsocketperm %s\n' "$REPLY" "$HPCORCH_SOCKET_MODE"
 }
 
-# hpcorch_cleanup: the server ends with the task.
-hpcorch_cleanup() {
-  local pid
-  for pid in "$HPCORCH_CHILD" "$HPCORCH_COLOCATED"; do
-    if [[ -n $pid ]] && kill -0 "$pid" 2>/dev/null; then
-      kill -TERM "$pid" 2>/dev/null || true
-      hpcorch_await "$pid"
-    fi
-  done
+# hpcorch_enter_server DOMAIN: its directory, in HPCORCH_NODE_DIR, and how its logs are told apart from
+# those of other servers, in HPCORCH_LOG_TAG.
+hpcorch_enter_server() {
+  HPCORCH_NODE_DIR=$HPCORCH_SHARED/server$1
+  HPCORCH_LOG_TAG=.$HPCORCH_NODE
+  if [[ $1 != - ]]; then HPCORCH_LOG_TAG+=.numa$1; fi
 }
 
-# hpcorch_colocated_variables PORT: how the program finds the server; its address in REPLY.
-hpcorch_colocated_variables() {
-  local address=127.0.0.1:$1
-  if [[ $HPCORCH_TRANSPORT == uds ]]; then address=unix://$HPCORCH_SOCKET; fi
-  hpcorch_variable SSDB "$HPCORCH_SUFFIX" "$address"
-  hpcorch_variable SR_DB_TYPE "$HPCORCH_SUFFIX" Standalone
-  if [[ -e $HPCORCH_SECRETS/credentials ]]; then
-    hpcorch_variable HPCORCH_CREDENTIALS "$HPCORCH_SUFFIX" "$HPCORCH_SECRETS/credentials"
-  fi
-  REPLY=$address
-}
-
-# hpcorch_colocate: starts the server and waits until it answers; its address in REPLY.
-hpcorch_colocate() {
-  local port=0 server
-  HPCORCH_COLOCATED="" HPCORCH_SOCKET="" HPCORCH_IPS=()
-  hpcorch_node_dir
-  HPCORCH_SECRETS=$HPCORCH_NODE_DIR
-  hpcorch_plan_pinning
-  hpcorch_credentials
-  if [[ $HPCORCH_TRANSPORT == uds ]]; then hpcorch_choose_socket; fi
+# hpcorch_start_server DOMAIN CPU...: starts the server of those CPUs and waits until it answers;
+# adds the line by which ranks find it to HPCORCH_SERVERS.
+hpcorch_start_server() {
+  local domain=$1 port=0 address near
+  shift
+  HPCORCH_SOCKET="" HPCORCH_IPS=() HPCORCH_SERVER_CPUS=()
+  hpcorch_enter_server "$domain"
+  mkdir -- "$HPCORCH_NODE_DIR"
+  hpcorch_pin_server "$@"
+  if [[ $HPCORCH_TRANSPORT == uds ]]; then hpcorch_choose_socket "$domain"; fi
   if ((${#HPCORCH_INTERFACES[@]})); then hpcorch_addresses "${HPCORCH_INTERFACES[@]}"; fi
   while :; do
     if ((${#HPCORCH_INTERFACES[@]})); then
@@ -748,13 +882,362 @@ hpcorch_colocate() {
     fi
     hpcorch_write_conf "$port"
     hpcorch_launch
-    server=$HPCORCH_CHILD
     if hpcorch_await_answer "$port"; then break; fi
-    if [[ $port == 0 ]]; then hpcorch_server_died "$server"; fi
+    if [[ $port == 0 ]]; then hpcorch_fail "the server could not listen at $HPCORCH_SOCKET"; fi
   done
-  HPCORCH_COLOCATED=$HPCORCH_CHILD
+  hpcorch_remember_server
   HPCORCH_CHILD=""
-  hpcorch_colocated_variables "$port"
+  address=127.0.0.1:$port
+  if [[ $HPCORCH_TRANSPORT == uds ]]; then address=unix://$HPCORCH_SOCKET; fi
+  hpcorch_join "$@"
+  near=$REPLY
+  hpcorch_join ${HPCORCH_SERVER_CPUS[@]+"${HPCORCH_SERVER_CPUS[@]}"}
+  HPCORCH_SERVERS+=("$domain ${REPLY:--} $near $address")
+}
+
+# hpcorch_await_last_rank: returns when no rank of this node is left; the kernel lets go of the lock
+# of one that was killed. Ranks that have not come yet are waited for.
+hpcorch_await_last_rank() {
+  local deadline=0 came
+  while :; do
+    flock --exclusive "$HPCORCH_LOCK"
+    came=("$HPCORCH_SHARED/ranks/"*)
+    if ((${#came[@]} >= HPCORCH_LOCAL_SIZE)); then return 0; fi
+    hpcorch_clock
+    if ((deadline == 0)); then deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100)); fi
+    ((REPLY < deadline)) || return 0
+    flock --unlock "$HPCORCH_LOCK"
+    hpcorch_pause 50
+  done
+}
+
+# hpcorch_remember_server: what the server's end will need.
+hpcorch_remember_server() {
+  HPCORCH_LOG_OF[$HPCORCH_CHILD]=$HPCORCH_SERVER_LOG
+  HPCORCH_SOCKET_OF[$HPCORCH_CHILD]=$HPCORCH_SOCKET
+}
+
+# hpcorch_end_server PID: a server beside a program leaves nothing that would have to be saved.
+hpcorch_end_server() {
+  local code=0
+  if kill -KILL "$1" 2>/dev/null; then
+    wait "$1" || true
+  else
+    wait "$1" || code=$?
+    printf 'the server ended before the program did, with exit code %d\n' "$code" \
+      >>"${HPCORCH_LOG_OF[$1]}"
+  fi
+  rm -f -- "${HPCORCH_SOCKET_OF[$1]}"
+}
+
+# hpcorch_keeper_ends: the keeper's EXIT trap; what it could not start is told to the ranks.
+hpcorch_keeper_ends() {
+  local pid
+  if [[ ! -e $HPCORCH_SHARED/ready ]]; then
+    hpcorch_publish "$HPCORCH_SHARED/failed" "${HPCORCH_REASON:-the keeper of the server has failed}"
+  fi
+  hpcorch_await_last_rank
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
+  if [[ -n $HPCORCH_CHILD ]]; then hpcorch_remember_server; fi
+  for pid in "${!HPCORCH_LOG_OF[@]}"; do hpcorch_end_server "$pid"; done
+  rm -rf -- "$HPCORCH_SHARED"
+}
+
+# hpcorch_drop_inherited: closes what the rank had open, such as a launcher's socket, by whose end the
+# launcher sees that a process is gone.
+hpcorch_drop_inherited() {
+  local path number
+  for path in /proc/self/fd/*; do
+    number=${path##*/}
+    case $number in
+      0 | 1 | 2 | 255 | "$HPCORCH_ALIVE" | "$HPCORCH_IDLE" | "$HPCORCH_OUTER") ;;
+      *) exec {number}>&- ;;
+    esac
+  done
+}
+
+# hpcorch_keep: the keeper's whole life.
+hpcorch_keep() {
+  local domain words
+  # Batch systems signal every process of a job: the servers serve until the program has ended.
+  trap '' TERM INT HUP USR1 USR2
+  if env --block-signal=TERM true 2>/dev/null; then
+    HPCORCH_SERVER_ENV=("--block-signal=TERM,INT"
+      ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"})
+  fi
+  HPCORCH_CHILD="" HPCORCH_REASON="" HPCORCH_SERVERS=()
+  declare -gA HPCORCH_LOG_OF=() HPCORCH_SOCKET_OF=()
+  trap hpcorch_keeper_ends EXIT
+  hpcorch_drop_inherited
+  # A lock of its own, not the one of the rank that it comes from.
+  exec {HPCORCH_LOCK}<>"$HPCORCH_SHARED/lock"
+  hpcorch_remove_leftovers
+  HPCORCH_SECRETS=$HPCORCH_SHARED
+  if ((${#HPCORCH_DB_CPUS[@]})) && ! command -v taskset >/dev/null; then
+    hpcorch_fail "taskset is not on $HPCORCH_NODE: pinning needs it (custom_pinning=[] pins nothing)"
+  fi
+  hpcorch_node_cpus
+  hpcorch_domains
+  hpcorch_credentials
+  for domain in "${HPCORCH_DOMAINS[@]}"; do
+    read -r -a words <<<"$domain"
+    hpcorch_start_server "${words[@]}"
+  done
+  hpcorch_before_ranks
+  hpcorch_publish "$HPCORCH_SHARED/ready" "$(printf '%s\n' "${HPCORCH_SERVERS[@]}")"
+}
+
+# The processes of a program (its ranks) with a server of their own beside them on each node: the
+# first rank there has it started, all wait until it answers, the last one out sees it gone.
+# Reads: HPCORCH_LAUNCHER_WORDS HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_SUFFIX HPCORCH_LIMIT_APP
+
+# hpcorch_prepare_ranks: writes the script that the launcher starts for each process. It holds all
+# that this task knows, since launchers pass on neither every variable nor every argument.
+hpcorch_prepare_ranks() {
+  local file=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.rank launcher=$HPCORCH_LAUNCHER_WORDS
+  rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed"
+  HPCORCH_LAUNCHER=""
+  if ((launcher)); then HPCORCH_LAUNCHER=${HPCORCH_PROGRAM[0]##*/}; fi
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]:0:launcher}" /bin/bash "$file")
+  HPCORCH_RUN_NAME=$(od -An -v -tx1 -N6 /dev/urandom)
+  HPCORCH_RUN_NAME=hpcorch.${HPCORCH_RUN_NAME//[^0-9a-f]/}
+  HPCORCH_TMPDIR=${TMPDIR:-/tmp}
+  HPCORCH_RANK_PROGRAM=("${HPCORCH_PROGRAM[@]:launcher}")
+  hpcorch_publish "$file" "$(
+    printf 'set -euo pipefail\n'
+    declare -f
+    declare -p "${!HPCORCH_@}"
+    printf 'hpcorch_rank\n'
+  )"
+}
+
+# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else can
+# know its name.
+hpcorch_find_shared() {
+  hpcorch_node_name
+  if [[ ! -d $HPCORCH_TMPDIR || ! -w $HPCORCH_TMPDIR ]]; then HPCORCH_TMPDIR=/tmp; fi
+  HPCORCH_SHARED=$HPCORCH_TMPDIR/$HPCORCH_RUN_NAME.$HPCORCH_NODE
+}
+
+# hpcorch_remove_leftovers: what jobs left on this node that ended with all their processes at once.
+hpcorch_remove_leftovers() {
+  local home
+  for home in "$HPCORCH_TMPDIR"/hpcorch.[0-9a-f]*."$HPCORCH_NODE"; do
+    if [[ -O $home && -e $home/alive ]]; then
+      flock --nonblock "$home/alive" rm -rf -- "$home" || true
+    fi
+  done
+}
+
+# hpcorch_join_node: takes part in this node's server until this process ends, however it ends. The
+# one rank that can make the directory starts the keeper.
+hpcorch_join_node() {
+  local deadline made=0 mine
+  command -v flock >/dev/null || hpcorch_fail "flock (of util-linux) is not on $HPCORCH_NODE"
+  if mkdir -- "$HPCORCH_SHARED" 2>/dev/null; then
+    made=1
+    mkdir -- "$HPCORCH_SHARED/ranks"
+    exec {HPCORCH_ALIVE}<>"$HPCORCH_SHARED/alive.new" {HPCORCH_LOCK}<>"$HPCORCH_SHARED/lock.new"
+    if ! { flock --exclusive "$HPCORCH_ALIVE" && flock --shared "$HPCORCH_LOCK"; }; then
+      rm -rf -- "$HPCORCH_SHARED"
+      hpcorch_fail "files in $HPCORCH_TMPDIR cannot be locked: let TMPDIR name a local directory"
+    fi
+    mv -- "$HPCORCH_SHARED/alive.new" "$HPCORCH_SHARED/alive"
+    mv -- "$HPCORCH_SHARED/lock.new" "$HPCORCH_SHARED/lock"
+  else
+    hpcorch_clock
+    deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
+    until [[ -e $HPCORCH_SHARED/lock ]]; do
+      hpcorch_clock
+      if [[ ! -d $HPCORCH_SHARED ]] || ((REPLY >= deadline)); then
+        hpcorch_fail "the directory $HPCORCH_SHARED cannot be made on $HPCORCH_NODE"
+      fi
+      hpcorch_pause 10
+    done
+    exec {HPCORCH_LOCK}<>"$HPCORCH_SHARED/lock"
+    flock --shared "$HPCORCH_LOCK"
+    [[ -e $HPCORCH_SHARED/lock ]] || hpcorch_fail "this process came after the others had ended"
+  fi
+  hpcorch_cpus_of self
+  mine=$HPCORCH_SHARED/ranks/$$
+  printf '%s\n' "${HPCORCH_NUMBERS[*]}" >"$HPCORCH_SHARED/ranks/.$$"
+  mv -- "$HPCORCH_SHARED/ranks/.$$" "$mine"
+  if ((made)); then hpcorch_start_keeper; fi
+}
+
+# hpcorch_start_keeper: in a process group of its own, so that a launcher's signals miss it, but in
+# this session, so that the batch system finds it. It is no child of this shell: bash may wait for
+# any child when it has lost the end of the program to a signal.
+hpcorch_start_keeper() {
+  (
+    set -m
+    (
+      set +m
+      hpcorch_keep
+    ) </dev/null >/dev/null 2>&1 &
+  )
+  exec {HPCORCH_ALIVE}>&-
+}
+
+# hpcorch_await_keeper: waits for this node's servers; their lines in HPCORCH_SERVERS.
+hpcorch_await_keeper() {
+  local deadline keeper
+  hpcorch_clock
+  deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 200))
+  until [[ -e $HPCORCH_SHARED/ready ]]; do
+    if [[ -e $HPCORCH_SHARED/failed ]]; then
+      hpcorch_fail "$(<"$HPCORCH_SHARED/failed")"
+    fi
+    hpcorch_clock
+    # It has servers that answer, and loads models into them.
+    if { read -r keeper <"$HPCORCH_SHARED/loading" && kill -0 "$keeper"; } 2>/dev/null; then
+      deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
+    fi
+    ((REPLY < deadline)) || hpcorch_fail "the server on $HPCORCH_NODE was not started in time"
+    hpcorch_pause 20
+  done
+  mapfile -t HPCORCH_SERVERS <"$HPCORCH_SHARED/ready"
+}
+
+# hpcorch_choose_server: the nearest of this node's servers, for a rank that is bound to CPUs of one
+# of them; the others are spread evenly. Its CPUs in HPCORCH_TAKEN, all near it in HPCORCH_NEAR.
+hpcorch_choose_server() {
+  local line domain taken near address chosen="" count=${#HPCORCH_SERVERS[@]}
+  hpcorch_cpus_of self
+  HPCORCH_MINE=("${HPCORCH_NUMBERS[@]}")
+  for line in "${HPCORCH_SERVERS[@]}"; do
+    read -r domain taken near address <<<"$line"
+    hpcorch_expand "$near"
+    hpcorch_common "${HPCORCH_MINE[@]}" -- "${HPCORCH_NUMBERS[@]}"
+    if ((${#HPCORCH_OTHERS[@]} == 0)); then chosen=$line; fi
+  done
+  if [[ -z $chosen ]]; then
+    chosen=${HPCORCH_SERVERS[HPCORCH_LOCAL_RANK * count / HPCORCH_LOCAL_SIZE % count]}
+  fi
+  read -r domain taken near address <<<"$chosen"
+  hpcorch_expand "$near"
+  HPCORCH_NEAR=("${HPCORCH_NUMBERS[@]}")
+  hpcorch_expand "${taken#-}"
+  HPCORCH_TAKEN=(${HPCORCH_NUMBERS[@]+"${HPCORCH_NUMBERS[@]}"})
+  hpcorch_variable SSDB "$HPCORCH_SUFFIX" "$address"
+  hpcorch_variable SR_DB_TYPE "$HPCORCH_SUFFIX" Standalone
+  if [[ -e $HPCORCH_SHARED/credentials ]]; then
+    hpcorch_variable HPCORCH_CREDENTIALS "$HPCORCH_SUFFIX" "$HPCORCH_SHARED/credentials"
+  fi
+}
+
+# hpcorch_pin_rank: the words before the program's own, in HPCORCH_PIN_APP: it keeps its CPUs but
+# those of the server, and gets others near by when it was bound to just those.
+hpcorch_pin_rank() {
+  local wanted=("${HPCORCH_MINE[@]}")
+  HPCORCH_PIN_APP=()
+  if ((${#HPCORCH_SERVERS[@]} > 1)); then
+    hpcorch_common "${HPCORCH_MINE[@]}" -- "${HPCORCH_NEAR[@]}"
+    wanted=("${HPCORCH_NEAR[@]}")
+    if ((${#HPCORCH_NUMBERS[@]})); then wanted=("${HPCORCH_NUMBERS[@]}"); fi
+  fi
+  if [[ $HPCORCH_LIMIT_APP == 1 ]] && ((${#HPCORCH_TAKEN[@]})); then
+    hpcorch_common "${wanted[@]}" -- "${HPCORCH_TAKEN[@]}"
+    if ((${#HPCORCH_OTHERS[@]} == 0)); then
+      hpcorch_common "${HPCORCH_NEAR[@]}" -- "${HPCORCH_TAKEN[@]}"
+    fi
+    if ((${#HPCORCH_OTHERS[@]})); then
+      wanted=("${HPCORCH_OTHERS[@]}")
+    else
+      hpcorch_say "the database has all CPUs of this task: the program shares them" >&2
+    fi
+  fi
+  hpcorch_join "${wanted[@]}"
+  if [[ ${wanted[*]} != "${HPCORCH_MINE[*]}" ]]; then HPCORCH_PIN_APP=(taskset -c "$REPLY"); fi
+}
+
+# hpcorch_rank_ends: a rank's EXIT trap. The last one of its node waits until the keeper is gone,
+# since batch systems kill what is left when the last process has ended.
+hpcorch_rank_ends() {
+  local code=$? deadline came=()
+  trap '' TERM INT HUP USR1 USR2
+  if [[ -n $HPCORCH_REASON ]]; then
+    hpcorch_report_failure
+  fi
+  if [[ -n $HPCORCH_LOCK ]]; then
+    came=("$HPCORCH_SHARED/ranks/"*)
+    if flock --nonblock --exclusive "$HPCORCH_LOCK" && ((${#came[@]} >= HPCORCH_LOCAL_SIZE)); then
+      exec {HPCORCH_LOCK}>&-
+      hpcorch_await_no_shared
+    fi
+  fi
+  exit "$code"
+}
+
+# hpcorch_report_failure: the reason, for the task's exit record; one rank's is as good as another's.
+hpcorch_report_failure() {
+  local file=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed
+  printf '%s on %s\n' "$HPCORCH_REASON" "$HPCORCH_NODE" >"$file.$HPCORCH_NODE.$$"
+  mv -f -- "$file.$HPCORCH_NODE.$$" "$file"
+}
+
+# hpcorch_await_no_shared: waits until the keeper has removed this run's directory.
+hpcorch_await_no_shared() {
+  local deadline
+  hpcorch_clock
+  deadline=$((REPLY + 3000))
+  while [[ -e $HPCORCH_SHARED ]]; do
+    hpcorch_clock
+    ((REPLY < deadline)) || return 0
+    hpcorch_pause 10
+  done
+}
+
+# hpcorch_rank_signal NAME CODE: a launcher signals a rank's whole process group, so the program has
+# got it already; without a launcher only this process is told.
+hpcorch_rank_signal() {
+  if [[ -z $HPCORCH_CHILD ]]; then exit "$2"; fi
+  if [[ -z $HPCORCH_LAUNCHER ]]; then kill -s "$1" "$HPCORCH_CHILD" 2>/dev/null || true; fi
+}
+
+# hpcorch_rank: the whole life of a rank; its exit code is the program's.
+hpcorch_rank() {
+  umask 077
+  HPCORCH_CHILD="" HPCORCH_REASON="" HPCORCH_LOCK="" HPCORCH_STARTER_PID=$PPID
+  # Not by numbers of our own: launchers hand sockets over whose numbers the program will look for.
+  exec {HPCORCH_OUTER}>/dev/null {HPCORCH_IDLE}<> <(:)
+  trap hpcorch_rank_ends EXIT
+  trap 'hpcorch_rank_signal TERM 143' TERM
+  trap 'hpcorch_rank_signal INT 130' INT
+  trap 'hpcorch_rank_signal HUP 129' HUP
+  trap 'hpcorch_rank_signal USR1 138' USR1
+  trap 'hpcorch_rank_signal USR2 140' USR2
+  hpcorch_find_shared
+  hpcorch_count_ranks
+  hpcorch_join_node
+  hpcorch_await_keeper
+  hpcorch_choose_server
+  hpcorch_pin_rank
+  # Only now is all known that a container must let through: this node's directory and its server.
+  if declare -F hpcorch_enter_container >/dev/null; then hpcorch_enter_container; fi
+  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
+    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
+    <&0 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- {HPCORCH_LOCK}>&- &
+  HPCORCH_CHILD=$!
+  hpcorch_await "$HPCORCH_CHILD"
+  exit "$REPLY"
+}
+
+# hpcorch_cleanup: what the task does at its end, after the launcher's.
+hpcorch_cleanup() {
+  [[ -n ${HPCORCH_RUN_NAME-} ]] || return 0
+  if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+    hpcorch_await "$HPCORCH_CHILD"
+  fi
+  hpcorch_find_shared
+  hpcorch_await_no_shared
+  rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX".{rank,failed}
+}
+
+# hpcorch_before_ranks: runs on each node when its servers answer, before the first rank starts.
+hpcorch_before_ranks() {
+  :
 }
 
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
@@ -811,8 +1294,10 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
@@ -822,14 +1307,21 @@ hpcorch_run_program() {
     if ((HPCORCH_CODE == 127)); then
       HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
     fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
+    fi
   fi
 }
 
 HPCORCH_WORK_DIR=''
 HPCORCH_PROGRAM=()
 HPCORCH_PROGRAM_ENV=()
-HPCORCH_PIN_APP=()
 HPCORCH_CLUSTER=0
+HPCORCH_LAUNCHER_WORDS=0
+HPCORCH_RANKS_PER_NODE=1
+HPCORCH_PER=node
+HPCORCH_TOPOLOGY=${HPCORCH_TOPOLOGY:-/sys/devices/system/node}
 HPCORCH_TRANSPORT=uds
 HPCORCH_SUFFIX=''
 HPCORCH_INTERFACES=()
@@ -874,6 +1366,5 @@ HPCORCH_CONF
 HPCORCH_CODE=0
 hpcorch_begin
 hpcorch_take_task
-hpcorch_colocate
 hpcorch_run_program
 exit "$HPCORCH_CODE"

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 90a904df963172345c305769f514007eb9b2d23f87ac90f6b9c79604bda34dc9
+# sha256 of what follows: b0e40f470d9af38041849296dfd5d1a83f83cf4bbd5132a093b1f857aae23d89
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -79,7 +79,7 @@ hpcorch_supervise() {
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
     "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
@@ -87,7 +87,8 @@ hpcorch_supervise() {
     while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
       # A member that was stopped while it waited for room has got a record by now.
       if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
-        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
+          </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
       fi
       next=$((next + 1))
@@ -97,7 +98,7 @@ hpcorch_supervise() {
         hpcorch_reap "$place"
       fi
     done
-    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u 9 || true; fi
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u "$HPCORCH_IDLE" || true; fi
   done
   hpcorch_sweep
   exit "$HPCORCH_WORST"
@@ -120,10 +121,10 @@ export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
 # hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
-# descriptor 8 keeps.
+# descriptor HPCORCH_OUTER keeps.
 hpcorch_announce() {
   hpcorch_say "$@"
-  hpcorch_say "$@" >&8
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
 }
 
 # hpcorch_say TEXT...: one line of progress.
@@ -133,16 +134,16 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
-  hpcorch_say "error: $*" >&8
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
   exit 1
 }
 
-# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
-# is a pipe that never has anything to read.
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
 hpcorch_pause() {
   local seconds
   printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
-  read -r -t "$seconds" -u 9 || true
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
 }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
@@ -173,7 +174,7 @@ hpcorch_begin() {
   # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
-  exec 8>&1
+  exec {HPCORCH_OUTER}>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
@@ -181,7 +182,7 @@ hpcorch_begin() {
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT
@@ -258,28 +259,32 @@ hpcorch_finish() {
   exit "$code"
 }
 
-# AI model workers beside a server: started, begun anew when they crash, ended with the task.
+# AI model workers beside a server: started, begun anew when they crash, ended with the server.
 # Reads: HPCORCH_WORKERS HPCORCH_PYTHON HPCORCH_WORKER_CPUS HPCORCH_WORKER_OPTIONS HPCORCH_MODELS
-#        HPCORCH_PIN_SERVER HPCORCH_IPS HPCORCH_BOOT_SECONDS
+#        HPCORCH_PIN_SERVER HPCORCH_IPS HPCORCH_BOOT_SECONDS HPCORCH_NODE_DIR HPCORCH_LOG_TAG
 
-HPCORCH_WORKER_PIDS=()
+HPCORCH_WORKER_PIDS=() HPCORCH_WORKER_BASES=()
 
-# hpcorch_worker_settings ADDRESS TYPE: how workers find the database, and where they may run.
+# hpcorch_worker_settings ADDRESS TYPE CPU...: how workers find the database, and where they may run;
+# CPU... are all that they may choose from, none: those of this task.
 hpcorch_worker_settings() {
-  local cpu found=()
+  local cpu allowed=("${@:3}") found=()
   HPCORCH_WORKER_ENV=("SSDB=$1" "SR_DB_TYPE=$2" "HPCORCH_CREDENTIALS=")
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
     HPCORCH_WORKER_ENV[2]=HPCORCH_CREDENTIALS=$HPCORCH_SECRETS/credentials
   fi
   HPCORCH_PIN_WORKERS=(${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"})
   ((${#HPCORCH_WORKER_CPUS[@]})) || return 0
-  hpcorch_allowed_cpus
+  if ((${#allowed[@]} == 0)); then
+    hpcorch_cpus_of self
+    allowed=("${HPCORCH_NUMBERS[@]}")
+  fi
   for cpu in "${HPCORCH_WORKER_CPUS[@]}"; do
-    if ((cpu >= ${#HPCORCH_ALLOWED[@]})); then
+    if ((cpu >= ${#allowed[@]})); then
       hpcorch_fail "the model workers cannot have CPU number $cpu: this task may use" \
-        "${#HPCORCH_ALLOWED[@]} CPUs, numbered from 0"
+        "${#allowed[@]} CPUs, numbered from 0"
     fi
-    found+=("${HPCORCH_ALLOWED[cpu]}")
+    found+=("${allowed[cpu]}")
   done
   hpcorch_join "${found[@]}"
   HPCORCH_PIN_WORKERS=(taskset -c "$REPLY")
@@ -288,25 +293,37 @@ hpcorch_worker_settings() {
 # hpcorch_inference WORD...: becomes hpcorch's Python program for models.
 hpcorch_inference() {
   exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} \
-    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" 8>&- 9>&-
+    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
+}
+
+# hpcorch_worker_log NUMBER: the path of that worker's log, in REPLY.
+hpcorch_worker_log() {
+  REPLY=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.worker.$1.log
+}
+
+# hpcorch_serve NUMBER HOST SHARD: becomes a worker, unless the workers are being ended.
+hpcorch_serve() {
+  local base=$HPCORCH_NODE_DIR/worker.$1
+  # Who ends workers makes the mark first and reads the number then: one of both sees the other.
+  printf '%d\n' "$BASHPID" >"$base.pid"
+  [[ ! -e $base.ending ]] || exit 0
+  hpcorch_inference serve --name "$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.$1" \
+    --shard "$3" --host "$2" --socket "$base.socket" --ready "$base.ready" --turn "$1" \
+    ${HPCORCH_WORKER_OPTIONS[@]+"${HPCORCH_WORKER_OPTIONS[@]}"}
 }
 
 # hpcorch_keep_worker NUMBER HOST SHARD: a worker's life: run it, and run it again when it crashed.
 hpcorch_keep_worker() {
-  local base=$HPCORCH_NODE_DIR/worker.$1 pid="" ending=0 pause=100 began
-  trap 'ending=1; [[ -z $pid ]] || kill -TERM "$pid" 2>/dev/null || true' TERM INT HUP USR1
-  while ((!ending)); do
+  local base=$HPCORCH_NODE_DIR/worker.$1 pause=100 began
+  # Batch systems signal every process of a job: workers serve as long as their server does.
+  trap '' TERM INT HUP USR1 USR2
+  while :; do
     hpcorch_clock
     began=$REPLY
-    (hpcorch_inference serve --name "$HPCORCH_NAME.$HPCORCH_INDEX.$1" --shard "$3" --host "$2" \
-      --socket "$base.socket" --ready "$base.ready" --turn "$1" \
-      ${HPCORCH_WORKER_OPTIONS[@]+"${HPCORCH_WORKER_OPTIONS[@]}"}) </dev/null &
-    pid=$!
-    # A signal that came before there was a process to pass it to.
-    if ((ending)); then kill -TERM "$pid" 2>/dev/null || true; fi
-    hpcorch_await "$pid"
-    pid=""
-    ((!ending)) || return 0
+    (hpcorch_serve "$@") </dev/null &
+    hpcorch_await "$!"
+    rm -f -- "$base.pid"
     if [[ ! -e $base.ready ]]; then
       : >"$base.failed"
       return 0
@@ -319,15 +336,16 @@ hpcorch_keep_worker() {
   done
 }
 
-# hpcorch_start_workers HOST ADDRESS TYPE: starts all workers and waits until they are ready. HOST
-# is where they listen for other nodes, or empty.
+# hpcorch_start_workers HOST ADDRESS TYPE CPU...: starts all workers and waits until they are ready.
+# HOST is where they listen for other nodes, or empty; CPU... as in hpcorch_worker_settings.
 hpcorch_start_workers() {
-  local number log
-  hpcorch_worker_settings "$2" "$3"
+  local number
+  hpcorch_worker_settings "${@:2}"
   for ((number = 0; number < HPCORCH_WORKERS; number++)); do
-    log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.worker.$number.log
-    hpcorch_keep_worker "$number" "$1" "$2" >>"$log" 2>&1 &
+    hpcorch_worker_log "$number"
+    hpcorch_keep_worker "$number" "$1" "$2" >>"$REPLY" 2>&1 &
     HPCORCH_WORKER_PIDS+=("$!")
+    HPCORCH_WORKER_BASES+=("$HPCORCH_NODE_DIR/worker.$number")
   done
   for ((number = 0; number < HPCORCH_WORKERS; number++)); do hpcorch_await_worker "$number"; done
 }
@@ -335,7 +353,8 @@ hpcorch_start_workers() {
 # hpcorch_await_worker NUMBER: ends the task, with the worker's last words, if it does not start.
 hpcorch_await_worker() {
   local base=$HPCORCH_NODE_DIR/worker.$1 deadline log
-  log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.worker.$1.log
+  hpcorch_worker_log "$1"
+  log=$REPLY
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
   until [[ -e $base.ready ]]; do
@@ -351,7 +370,7 @@ hpcorch_await_worker() {
 
 # hpcorch_load_models: loads the models of the job's list, if it has one, into all workers.
 hpcorch_load_models() {
-  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.models.log
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.models.log
   [[ -n $HPCORCH_MODELS ]] || return 0
   (hpcorch_inference load "$HPCORCH_MODELS") </dev/null >"$log" 2>&1 &
   hpcorch_await "$!"
@@ -374,12 +393,19 @@ hpcorch_load_elsewhere() {
 
 # hpcorch_end_workers: ends them; harmless when there are none.
 hpcorch_end_workers() {
-  local pid
-  for pid in ${HPCORCH_WORKER_PIDS[@]+"${HPCORCH_WORKER_PIDS[@]}"}; do
-    kill -TERM "$pid" 2>/dev/null || true
+  local at base pid
+  for at in "${!HPCORCH_WORKER_PIDS[@]}"; do
+    base=${HPCORCH_WORKER_BASES[at]}
+    : >"$base.ending"
+    # First who would start it again. They ignore all signals but this one.
+    kill -KILL "${HPCORCH_WORKER_PIDS[at]}" 2>/dev/null || true
+    # Bash tells of a killed child, which is no news here.
+    { wait "${HPCORCH_WORKER_PIDS[at]}" || true; } 2>/dev/null
+    pid=""
+    { read -r pid <"$base.pid" || true; } 2>/dev/null
+    if [[ -n $pid ]]; then kill -KILL "$pid" 2>/dev/null || true; fi
   done
-  for pid in ${HPCORCH_WORKER_PIDS[@]+"${HPCORCH_WORKER_PIDS[@]}"}; do hpcorch_await "$pid"; done
-  HPCORCH_WORKER_PIDS=()
+  HPCORCH_WORKER_PIDS=() HPCORCH_WORKER_BASES=()
 }
 
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
@@ -436,8 +462,10 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
@@ -447,13 +475,16 @@ hpcorch_run_program() {
     if ((HPCORCH_CODE == 127)); then
       HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
     fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
+    fi
   fi
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
 HPCORCH_PROGRAM=(/opt/app/program)
 HPCORCH_PROGRAM_ENV=()
-HPCORCH_PIN_APP=()
 HPCORCH_WORKERS=0
 HPCORCH_PYTHON=/opt/python3
 HPCORCH_WORKER_CPUS=()

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 9625f51c331058bca57532407b452921ff6fe3a9929c016533406b672a8a6104
+# sha256 of what follows: 036b7b209830ecbf2f17578368b338366b27a9cc59fd1857708cea2f277b0712
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -79,7 +79,7 @@ hpcorch_supervise() {
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
   printf '%s: job %s runs %d task(s), logs are in %s\n' \
     "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
@@ -87,7 +87,8 @@ hpcorch_supervise() {
     while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
       # A member that was stopped while it waited for room has got a record by now.
       if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
-        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" </dev/null 9>&- &
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
+          </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
       fi
       next=$((next + 1))
@@ -97,7 +98,7 @@ hpcorch_supervise() {
         hpcorch_reap "$place"
       fi
     done
-    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u 9 || true; fi
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u "$HPCORCH_IDLE" || true; fi
   done
   hpcorch_sweep
   exit "$HPCORCH_WORST"
@@ -120,10 +121,10 @@ export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
 # hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
-# descriptor 8 keeps.
+# descriptor HPCORCH_OUTER keeps.
 hpcorch_announce() {
   hpcorch_say "$@"
-  hpcorch_say "$@" >&8
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
 }
 
 # hpcorch_say TEXT...: one line of progress.
@@ -133,16 +134,16 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
-  hpcorch_say "error: $*" >&8
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
   exit 1
 }
 
-# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
-# is a pipe that never has anything to read.
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
 hpcorch_pause() {
   local seconds
   printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
-  read -r -t "$seconds" -u 9 || true
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
 }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
@@ -173,7 +174,7 @@ hpcorch_begin() {
   # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
-  exec 8>&1
+  exec {HPCORCH_OUTER}>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
@@ -181,7 +182,7 @@ hpcorch_begin() {
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT
@@ -312,8 +313,10 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
@@ -322,6 +325,10 @@ hpcorch_run_program() {
     HPCORCH_REASON="the program ended with exit code $HPCORCH_CODE"
     if ((HPCORCH_CODE == 127)); then
       HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
+    fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
     fi
   fi
 }
@@ -341,28 +348,30 @@ hpcorch_forward_environment() {
 
 # What apptainer and singularity let through: directories by one variable, the program's variables by
 # one each, so that they arrive even in a clean environment and no value stands in a command line.
-# Reads: HPCORCH_CONTAINER HPCORCH_CONTAINER_MOUNTS HPCORCH_NODE_DIR HPCORCH_PROGRAM_ENV
+# Reads: HPCORCH_CONTAINER HPCORCH_CONTAINER_MOUNTS HPCORCH_SHARED HPCORCH_PROGRAM_ENV
+
+# hpcorch_find_mounts: what must be there inside, after what the user has named, in HPCORCH_MOUNTS.
+hpcorch_find_mounts() {
+  local path binds=${HPCORCH_CONTAINER}_BIND
+  HPCORCH_MOUNTS=${!binds-}
+  for path in "${HPCORCH_CONTAINER_MOUNTS[@]}"; do HPCORCH_MOUNTS+="${HPCORCH_MOUNTS:+,}$path"; done
+}
 
 # hpcorch_enter_container: adds those variables to the program's.
 hpcorch_enter_container() {
-  local pair mount binds=${HPCORCH_CONTAINER}_BIND inside=()
-  mount=${!binds-}
-  for pair in "${HPCORCH_CONTAINER_MOUNTS[@]}" ${HPCORCH_NODE_DIR:+"$HPCORCH_NODE_DIR"}; do
-    mount+="${mount:+,}$pair"
-  done
+  local pair inside=() mounts=$HPCORCH_MOUNTS${HPCORCH_SHARED:+,$HPCORCH_SHARED}
   for pair in "${HPCORCH_PROGRAM_ENV[@]}" "HPCORCH_INDEX=$HPCORCH_INDEX"; do
     # The shell inside refuses names that it cannot hold; each such value has an alias.
     if [[ ${pair%%=*} =~ ^[A-Za-z_][A-Za-z0-9_]*$ ]]; then
       inside+=("${HPCORCH_CONTAINER}ENV_$pair")
     fi
   done
-  HPCORCH_PROGRAM_ENV+=("$binds=$mount" "${inside[@]}")
+  HPCORCH_PROGRAM_ENV+=("${HPCORCH_CONTAINER}_BIND=$mounts" "${inside[@]}")
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
 HPCORCH_PROGRAM=(mpirun -n 2 apptainer exec --nv --bind '/data:/in side' '/opt/my image.sif' /opt/app/program)
 HPCORCH_PROGRAM_ENV=()
-HPCORCH_PIN_APP=()
 HPCORCH_CONTAINER=APPTAINER
 HPCORCH_CONTAINER_MOUNTS=(/scratch/exp/app /scratch/exp/orchestrator)
 
@@ -374,6 +383,7 @@ eval 'module load it'"'"'s
 export A="$B"'
 set -euo pipefail
 hpcorch_use_database /scratch/exp/orchestrator ''
+hpcorch_find_mounts
 hpcorch_enter_container
 hpcorch_forward_environment
 hpcorch_run_program

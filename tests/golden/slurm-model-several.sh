@@ -6,7 +6,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 3cbc25150b2bdccac636ff8aac8024032057530f93a3a59bb60b2879bc9cf215
+# sha256 of what follows: d136c01c829764fc413fe30a4f6106b83fd59f196fb9ca3376a0b11ffe9b36f2
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -27,10 +27,10 @@ export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
 # hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
-# descriptor 8 keeps.
+# descriptor HPCORCH_OUTER keeps.
 hpcorch_announce() {
   hpcorch_say "$@"
-  hpcorch_say "$@" >&8
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
 }
 
 # hpcorch_say TEXT...: one line of progress.
@@ -40,16 +40,16 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
-  hpcorch_say "error: $*" >&8
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
   exit 1
 }
 
-# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
-# is a pipe that never has anything to read.
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
 hpcorch_pause() {
   local seconds
   printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
-  read -r -t "$seconds" -u 9 || true
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
 }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
@@ -80,7 +80,7 @@ hpcorch_begin() {
   # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
-  exec 8>&1
+  exec {HPCORCH_OUTER}>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
@@ -88,7 +88,7 @@ hpcorch_begin() {
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT
@@ -219,8 +219,10 @@ hpcorch_variable() {
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
 hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
-  hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_PROGRAM[@]}" 8>&- 9>&- &
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
@@ -230,13 +232,16 @@ hpcorch_run_program() {
     if ((HPCORCH_CODE == 127)); then
       HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
     fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
+    fi
   fi
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
 HPCORCH_PROGRAM=(srun --nodes=1 --ntasks=2 bash -c 'rank=$SLURM_PROCID; while ((rank >= $1)); do ((rank -= $1)) || true; shift $(($2 + 2)); done; exec "${@:3:$2}"' hpcorch 1 2 /opt/app/program 'it'"'"'s' 1 5 env -- 'V=1 2' other '$x')
 HPCORCH_PROGRAM_ENV=()
-HPCORCH_PIN_APP=()
 
 HPCORCH_CODE=0
 hpcorch_begin

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 4fa94b52b48c836d62f46b5c3193fd7efc34972aa50e7d0d2f0f6d2b7de306b9
+# sha256 of what follows: d2340797070084f03fcd15dd461420b5cafd7d6a76eb520872fe70e19d6b15bb
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -12,10 +12,13 @@ HPCORCH_ELEMENTS=3
 HPCORCH_GANG=true
 HPCORCH_SCHEDULER=slurm-steps
 
+HPCORCH_HOST_COUNT=3
+HPCORCH_TASKS_PER_HOST=1
 HPCORCH_RUN_ARGS=()
 
 # Tasks as one step of an allocation that is there already: this process starts and outlives them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_RUN_ARGS SLURM_JOB_ID
+# Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_HOST_COUNT
+#        HPCORCH_TASKS_PER_HOST HPCORCH_RUN_ARGS SLURM_JOB_ID
 
 # hpcorch_record_missing CODE: writes the exit record of every task that could not.
 hpcorch_record_missing() {
@@ -31,13 +34,16 @@ hpcorch_record_missing() {
   done
 }
 
-# hpcorch_step SCRIPT TOKEN: runs all tasks on distinct nodes, ends with the step's exit code.
+# hpcorch_step SCRIPT TOKEN: runs all tasks, ends with the step's exit code.
 hpcorch_step() {
-  local step code=0
+  local step code=0 bind=()
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
+  # The servers on a node share its CPUs out among themselves; a program is bound as Slurm does it.
+  if [[ $HPCORCH_KIND == database ]]; then bind=(--cpu-bind=none); fi
   # Other steps may use the same nodes: tasks of a database leave most of them idle.
   srun --jobid="$SLURM_JOB_ID" --job-name="$HPCORCH_NAME" --overlap --mem=0 \
-    --nodes="$HPCORCH_ELEMENTS" --ntasks="$HPCORCH_ELEMENTS" --ntasks-per-node=1 \
+    --nodes="$HPCORCH_HOST_COUNT" --ntasks="$HPCORCH_ELEMENTS" \
+    --ntasks-per-node="$HPCORCH_TASKS_PER_HOST" ${bind[@]+"${bind[@]}"} \
     --kill-on-bad-exit=0 ${HPCORCH_RUN_ARGS[@]+"${HPCORCH_RUN_ARGS[@]}"} \
     bash "$1" --step-task "$$" "$2" </dev/null &
   step=$!
@@ -68,10 +74,10 @@ export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 #        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
 
 # hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
-# descriptor 8 keeps.
+# descriptor HPCORCH_OUTER keeps.
 hpcorch_announce() {
   hpcorch_say "$@"
-  hpcorch_say "$@" >&8
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
 }
 
 # hpcorch_say TEXT...: one line of progress.
@@ -81,16 +87,16 @@ hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
-  hpcorch_say "error: $*" >&8
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
   exit 1
 }
 
-# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process: descriptor 9
-# is a pipe that never has anything to read.
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
 hpcorch_pause() {
   local seconds
   printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
-  read -r -t "$seconds" -u 9 || true
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
 }
 
 # hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
@@ -121,7 +127,7 @@ hpcorch_begin() {
   # Our own files are private; the user's program gets its mask back.
   HPCORCH_UMASK=$(umask)
   umask 077
-  exec 8>&1
+  exec {HPCORCH_OUTER}>&1
   mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
   # What an earlier life of this task has left would mislead the others.
   rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
@@ -129,7 +135,7 @@ hpcorch_begin() {
   exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
     2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
   HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
-  exec 9<> <(:)
+  exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
   trap hpcorch_finish EXIT
@@ -459,13 +465,14 @@ hpcorch_write_conf() {
 # configuration from standard input: the name of a file is a pattern to servers, and directories
 # that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
-  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.log
+  HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
       "$HPCORCH_SERVER" -
-  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 8>&- 9>&- &
+  ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
 }
 
@@ -762,6 +769,7 @@ hpcorch_start_shard() {
       hpcorch_await_all .json
       hpcorch_write_nodes
     fi
+    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi
@@ -884,6 +892,7 @@ HPCORCH_DEADLINE_SECONDS=600
 HPCORCH_RESTORE=''
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
+HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()

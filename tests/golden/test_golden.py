@@ -156,6 +156,16 @@ CASES: dict[str, Callable[[], Job]] = {
     "slurm-database-array": lambda: database(
         scheduler="slurm", db_nodes=3, batch_settings=on_slurm()
     ),
+    "database-pinned": lambda: database(db_nodes=2, custom_pinning=[0, 2, range(5, 7)]),
+    "slurm-database-hosts": lambda: database(
+        scheduler="slurm", db_nodes=5, layout="gang", shards_per_host=2, db_cpus=4
+    ),
+    "slurm-model-colocated": lambda: model(
+        "app", many(), scheduler="slurm", prepare=lambda it: it.colocate_db_uds(per="numa")
+    ),
+    "pbs-model-colocated": lambda: model(
+        "app", many_on_mpi(), scheduler="pbs", prepare=lambda it: it.colocate_db_tcp(db_cpus=2)
+    ),
     "slurm-database-gang": lambda: database(scheduler="slurm", db_nodes=3, layout="gang"),
     "model-container": lambda: model("app", contained(), "orchestrator"),
     "slurm-model-several": lambda: model("app", several(), scheduler="slurm"),
@@ -189,6 +199,13 @@ CASES: dict[str, Callable[[], Job]] = {
         "app", RunSettings("program", list(UGLY), env_vars={"A B-c": "x\ny", "N": 1.5, "E": ""})
     ),
 }
+
+
+def many_on_mpi() -> RunSettings:
+    settings = RunSettings("program", ["in put"], container=Container("/opt/my image.sif"))
+    settings.set_nodes(2)
+    settings.set_tasks_per_node(4)
+    return settings
 
 
 def scheduler_of(case: str) -> str:

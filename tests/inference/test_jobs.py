@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 
 import numpy as np
@@ -15,6 +17,7 @@ from hpcorch.plan.workers import model_files
 from tests.helpers import directory, free_port, kill, output, processes, python_model, until
 from tests.inference import models
 from tests.local.conftest import debian_server, impatient_clients, node_dir
+from tests.local.ranks import CROWDED, use_launchers
 
 __all__ = ["debian_server", "impatient_clients", "node_dir"]
 
@@ -57,6 +60,66 @@ def test_a_colocated_program_finds_its_models_loaded(exp, transport, tmp_path):
     assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
     assert the_sum(output(exp, model)) == pytest.approx(models.mlp_result(ROWS).sum(), rel=1e-3)
     until(lambda: not processes(directory(exp, model)), "the end of all processes")
+
+
+# A process of a node with two servers: it infers once before SIGTERM and once after it.
+RANK = """
+import os, signal, sys, time
+import numpy as np
+from hpcorch import Client
+rows = np.random.default_rng(5).normal(0, 0.3, (3, 64)).astype(np.float32)
+came = []
+signal.signal(signal.SIGTERM, lambda *_: came.append(1))
+with Client() as client:
+    before = client.infer("mlp", rows)[0]
+    open(f"{sys.argv[1]}/up.{os.getpid()}", "w").close()
+    while not came:
+        time.sleep(0.05)
+    after = client.infer("mlp", rows)[0]
+    assert (before == after).all()
+    print(os.environ["SSDB"], after.sum(), flush=True)
+"""
+
+
+def test_each_server_of_a_node_has_workers_and_models_until_the_last_process_ends(
+    exp, node_dir, tmp_path, monkeypatch
+):
+    use_launchers(tmp_path / "launchers", monkeypatch)
+    cpus = sorted(os.sched_getaffinity(0))[:2]
+    for number, cpu in enumerate(cpus):
+        (tmp_path / f"node{number}").mkdir()
+        (tmp_path / f"node{number}" / "cpulist").write_text(f"{cpu}\n")
+    monkeypatch.setenv("HPCORCH_TOPOLOGY", str(tmp_path))
+    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "3")
+    settings = exp.create_run_settings(
+        sys.executable, ["-c", RANK, str(node_dir)], "mpirun", CROWDED
+    )
+    settings.set_tasks(2)
+    model = exp.create_model("app", settings)
+    model.colocate_db_uds(per="numa", workers=Workers(cpus=[0]))
+    model.add_ml_model("mlp", "ONNX", models.mlp())
+    exp.start(model, block=False)
+    until(lambda: len(list(node_dir.glob("up.*"))) == 2, "the start of both processes")
+    serving = worker_processes(exp, model)
+    placed = sorted(next(iter(os.sched_getaffinity(pid))) for pid in serving)
+    assert placed == cpus
+    # Batch systems signal every process of a job.
+    for pid in serving:
+        os.kill(pid, signal.SIGTERM)
+    exp.stop(model)
+    said = sorted(output(exp, model).split())
+    assert len(said) == 4, output(exp, model, "err")
+    assert len({word for word in said if word.startswith("unix:")}) == 2
+    logs = {
+        path.name.partition(".numa")[2]: path.read_text()
+        for path in (directory(exp, model) / "logs").iterdir()
+    }
+    assert {f"{n}.worker.0.log" for n in range(2)} | {f"{n}.models.log" for n in range(2)} < set(
+        logs
+    )
+    assert not any("is started again" in text for text in logs.values())
+    until(lambda: not processes(directory(exp, model)), "the end of all processes")
+    assert list(node_dir.glob("hpcorch.*")) == []
 
 
 def test_models_of_a_cluster_are_there_when_it_answers(exp):

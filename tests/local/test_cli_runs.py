@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
+import shlex
 import shutil
 import signal
 import socket
@@ -17,14 +19,15 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import bash_model, free_port, kill, processes, run_driver, until
+from tests.helpers import ROOT, bash_model, free_port, kill, processes, run_driver, until
 
 pytestmark = pytest.mark.redis
 
+README = (ROOT / "README.md").read_text()
 # All that a script may need besides the server; there is no Python among it.
 TOOLS = (
-    *("bash", "cat", "env", "grep", "ip", "kill", "ln", "mkdir", "mktemp", "mv", "od", "openssl"),
-    *("rm", "setsid", "sleep", "sort", "tail", "taskset", "tr", "uname"),
+    *("bash", "cat", "env", "flock", "grep", "ip", "kill", "ln", "mkdir", "mktemp", "mv", "od"),
+    *("openssl", "rm", "setsid", "sleep", "sort", "tail", "taskset", "tr", "uname"),
 )
 # Starts a database and a long program, and waits for the program.
 DRIVER = """
@@ -131,6 +134,15 @@ def test_a_database_by_hand_without_python_is_seen_and_stopped(shards, tmp_path,
     assert hpcorch("stop", where) == "nothing to stop: db is Cancelled, exit code 0\n"
     assert not any(is_open(address) for address in found["addresses"])
     assert processes(where) == {}
+
+
+def test_a_program_with_a_database_beside_it_runs_by_hand_without_python(tmp_path, bare_path):
+    words = ("--colocate", "uds", "--db-cpus", 1, "-o", "app.sh", "--", "bash", "-c", "echo $SSDB")
+    hpcorch("render", "model", "app", *words, cwd=tmp_path)
+    environ = {"PATH": bare_path, "TMPDIR": os.environ["TMPDIR"]}
+    subprocess.run(["bash", "app.sh"], cwd=tmp_path, env=environ, check=True, timeout=60)
+    assert hpcorch("logs", tmp_path / "app").startswith("unix:///")
+    assert "eady to accept" in hpcorch("logs", tmp_path / "app", "--server")
 
 
 def test_a_killed_driver_leaves_runs_that_another_shell_sees_and_stops(tmp_path, exp_dir):
@@ -275,3 +287,18 @@ def test_a_demo_that_breaks_off_leaves_nothing_running(tmp_path):
         assert demo.wait(60) == 130
     assert set(states(where).values()) <= {"Cancelled", "Completed", "Failed"}
     assert processes(where) == {}
+
+
+def test_the_pictures_of_the_readme_are_what_the_command_prints(tmp_path):
+    blocks = re.findall(
+        r"^\$ (hpcorch .*--explain-pinning.*)\n((?:.+\n)+)```", README, re.MULTILINE
+    )
+    program = tmp_path / "sim"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert len(blocks) == 2
+    for command, picture in blocks:
+        words = shlex.split(command)[1:]
+        assert hpcorch(*words, cwd=tmp_path).rstrip("\n") == picture.rstrip("\n")
+        found = json.loads(hpcorch(words[0], words[1], "--json", *words[2:], cwd=tmp_path))
+        assert found["seats"][0]["title"] == picture.partition(",")[0]

@@ -22,8 +22,9 @@ APPTAINER = """#!{python}
 import json, os, sys
 words = sys.argv[1:]
 seen = {{name: value for name, value in os.environ.items() if name.startswith("APPTAINER")}}
-with open({record!r}, "w") as stream:
+with open({record!r} + f".{{os.getpid()}}", "w") as stream:
     json.dump([words, seen, os.getcwd()], stream)
+os.replace(stream.name, {record!r})
 clean = {{"PATH": os.environ["PATH"]}}
 clean.update((name[13:], value) for name, value in seen.items() if name.startswith("APPTAINERENV_"))
 program = words[words.index("image.sif") + 1:]
@@ -151,8 +152,44 @@ def test_a_container_sees_the_socket_of_the_database_beside_it(exp, apptainer):
     exp.start(model)
     assert exp.get_status(model) == [TaskState.COMPLETED]
     _, seen, _ = json.loads(apptainer.read_text())
-    private = Path(seen["APPTAINERENV_SSDB"].removeprefix("unix://")).parent
-    assert seen["APPTAINER_BIND"].split(",")[-1] == str(private)
+    assert seen["APPTAINER_BIND"].startswith("/site,")
+    assert_mounted(seen)
+
+
+def assert_mounted(seen):
+    """The last directory of the mounted ones has all that is needed of the database beside it."""
+    private = Path(seen["APPTAINER_BIND"].split(",")[-1])
+    assert Path(seen["APPTAINERENV_SSDB"].removeprefix("unix://")).is_relative_to(private)
+    assert Path(seen["APPTAINERENV_HPCORCH_CREDENTIALS"]).is_relative_to(private)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
+def test_containers_of_many_processes_share_the_database_beside_them(
+    exp, apptainer, mpich, launcher
+):
+    """What starts the server runs outside of the containers, of which each holds one process."""
+    code = 'test -S "${SSDB#unix://}" && echo "$SSDB $V $HPCORCH_INDEX"'
+    settings = exp.create_run_settings(
+        "bash",
+        ["-c", code],
+        launcher,
+        {"oversubscribe": None} if launcher == "mpirun" else {},
+        env_vars={"V": "it's"},
+        container=Container("image.sif", args="--cleanenv"),
+    )
+    settings.set_tasks(3)
+    model = exp.create_model("near", settings)
+    model.colocate_db_uds(custom_pinning=[])
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
+    lines = output(exp, model).splitlines()
+    assert len(lines) == 3
+    assert len(set(lines)) == 1
+    assert lines[0].endswith(" it's 0")
+    words, seen, _ = json.loads(apptainer.read_text())
+    assert words == ["exec", "--cleanenv", "image.sif", "bash", "-c", code]
+    assert_mounted(seen)
 
 
 def test_a_missing_container_runtime_is_refused(exp):

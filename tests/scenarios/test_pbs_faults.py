@@ -15,8 +15,9 @@ from tests.scenarios.grounds import Pbs
 
 # A frozen server is given up after a second, and asked more often than a real one may be.
 QUICK = """
+import os
 from hpcorch.schedulers import pbs
-pbs.TIMEOUT = 1.0
+os.environ["HPCORCH_COMMAND_TIMEOUT_SECONDS"] = "1"
 pbs.PbsScheduler.poll_floor, pbs.PbsScheduler.record_grace = 0.5, 0.5
 """
 MODEL = QUICK + NEW + 'model = exp.create_model("m", exp.create_run_settings("sleep", "600"))\n'

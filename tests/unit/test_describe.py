@@ -56,7 +56,7 @@ WRONG_VALUES = [
     (tcp, "db_identifier", "a b", NAMES),
     (tcp, "security", "tls", "one of password, smartredis, open"),
     (tcp, "maxmemory", "many", "a number with an optional unit k, kb, m, mb, g or gb"),
-    (uds, "socket_permissions", 0o1000, "a whole number from 0 to 511"),
+    (uds, "socket_permissions", 700, "from 0o1 to 0o777, as in 0o700 (octal)"),
     (uds, "unix_socket", "relative", "an absolute path"),
     (uds, "unix_socket", "/" + "x" * 107, "at most 107 bytes long"),
     (uds, "unix_socket", "/" + "ü" * 54, "at most 107 bytes long"),

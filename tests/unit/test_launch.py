@@ -11,7 +11,7 @@ from hpcorch.build import mpi_library
 from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import InputError, InputTypeError
 from hpcorch.plan import DatabaseUse, plan_model
-from tests.helpers import database_job, model_job, target
+from tests.helpers import database_job, fake_machine, model_job, target
 
 EVERY = {
     "host_list": lambda it: it.set_hostlist("n1,n2"),
@@ -78,10 +78,13 @@ SIZE = {"srun": 3, "none": 1}
 JOB_FIELDS = {"host_list", "excluded_hosts", "node_feature", "memory_per_node", "walltime"}
 
 
-def planned(settings, scheduler="local", mpi="", **more):
+def planned(settings, scheduler="local", mpi="", colocated=False, **more):
     aim = replace(target("/r", scheduler), mpi=mpi)
     programs = [f"/bin/{item.exe}" for item in settings.mpmd]
-    return plan_model(Model("m", settings, **more), "/p", (), None, aim, programs)
+    model = Model("m", settings, **more)
+    if colocated:
+        model.colocate_db_uds()
+    return plan_model(model, "/p", (), fake_machine(), aim, programs)
 
 
 @pytest.mark.parametrize(("command", "mpi"), WORDS)
@@ -276,6 +279,33 @@ def test_a_container_stands_between_the_launch_and_the_program():
     assert (job.container.prefix, job.container.mounts) == ("APPTAINER", ("/r",))
     plain = RunSettings("p", container=Singularity("i", "--nv -C", "/a"))
     assert " ".join(planned(plain).program) == "singularity exec --nv -C --bind /a i /p"
+
+
+def test_beside_a_database_the_launch_command_is_told_from_what_it_starts():
+    """There a process of ours comes between the two."""
+    image = Container("i.sif")
+    contained = RunSettings("p", run_command="mpirun", container=image)
+    contained.set_tasks(2)
+    stepped = RunSettings("p")
+    stepped.set_tasks(2)
+    for settings, scheduler, words in (
+        (contained, "local", ("apptainer", "exec", "i.sif", "/p")),
+        (several("srun"), "slurm", planned(several("srun"), "slurm").program[3:]),
+        (stepped, "slurm-steps", ("/p",)),
+        (RunSettings("p"), "slurm-steps", ("/p",)),
+    ):
+        job = planned(settings, scheduler, colocated=True)
+        assert job.program[job.launcher_words :] == words
+        assert job.program == planned(settings, scheduler).program
+
+
+def test_what_cannot_be_had_beside_a_database_is_refused():
+    with pytest.raises(InputError, match="run_command of m is 'mpirun': beside a colocated data"):
+        planned(several("mpirun"), colocated=True)
+    settings = RunSettings("p", run_command="srun")
+    settings.set_broadcast("/tmp/p")
+    with pytest.raises(InputError, match="broadcast of m is '/tmp/p': beside a colocated data"):
+        planned(settings, "slurm", colocated=True)
 
 
 def test_a_directory_that_no_container_can_be_given_is_refused():
