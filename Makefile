@@ -9,10 +9,11 @@ SHELL_FILES := .ci/run tests/prepare.sh $(wildcard templates/*/*.sh templates/lo
 CREATED := $(VENV)/.created
 FOR_USE := $(VENV)/.installed-for-use
 FOR_TESTS := $(VENV)/.installed-for-tests
+FOR_AI := $(VENV)/.installed-for-test-ai
 FOR_BROWSER := $(VENV)/.installed-for-browser
 
 .NOTPARALLEL:
-.PHONY: help demo test bench asan soak cluster docs docs-check lint golden clean prepare
+.PHONY: help demo test test-ai bench asan soak cluster docs docs-check lint golden clean prepare
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -22,6 +23,9 @@ demo: $(FOR_USE) ## set up .venv and run the example on this machine
 
 test: prepare lint ## set up what tests need, then run every check and every test
 	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=loadgroup
+
+test-ai: prepare $(FOR_AI) ## install PyTorch and TensorFlow (2 GB) and run the tests that need them
+	$(BIN)/pytest -m ai --timeout 600
 
 bench: prepare $(FOR_TESTS) ## measure speed; prints ratios
 	@set -e; for script in tests/bench/bench_*.py; do echo "== $$script"; $(BIN)/python -m tests.bench.$$(basename $$script .py); done
@@ -73,6 +77,10 @@ $(FOR_USE): $(CREATED) setup.cfg pyproject.toml
 $(FOR_TESTS): $(CREATED) setup.cfg pyproject.toml
 	$(BIN)/pip install -q -e '.[test,docs]'
 	@touch $@ $(FOR_USE)
+
+$(FOR_AI): $(FOR_TESTS)
+	$(BIN)/pip install -q -e '.[test,test_ai]'
+	@touch $@
 
 $(FOR_BROWSER): $(FOR_TESTS)
 	$(BIN)/pip install -q -e '.[browser]'

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hpcorch.describe.model import Model
     from hpcorch.describe.orchestrator import Orchestrator
     from hpcorch.describe.settings import RunSettings
+    from hpcorch.describe.workers import Workers
     from hpcorch.errors import HpcorchError
     from hpcorch.experiment import Experiment
     from hpcorch.log import get_logger
@@ -54,6 +55,7 @@ __all__ = [
     "RunSettings",
     "Singularity",
     "TaskState",
+    "Workers",
     "get_logger",
     "log_data",
     "log_error",
@@ -70,6 +72,7 @@ _HOMES = {
     "RunSettings": "hpcorch.describe.settings",
     "Singularity": "hpcorch.describe.container",
     "TaskState": "hpcorch.schedulers.base",
+    "Workers": "hpcorch.describe.workers",
     "get_logger": "hpcorch.log",
 }
 

@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError, SchedulerError
+from hpcorch.frameworks import check_frameworks
 from hpcorch.module.library import find_module
 from hpcorch.paths import templates_dir
 from hpcorch.plan import (
@@ -128,7 +130,7 @@ class Builder:
     """Plans and renders for one scheduler and site; the server is looked up when first needed."""
 
     def __init__(self, site: Site, scheduler: Scheduler, environ: Mapping[str, str]) -> None:
-        self._site = site
+        self._site = site if site.python else replace(site, python=sys.executable)
         self._scheduler = scheduler
         self._environ = environ
         self._renderer = Renderer(templates_dir(), template_dirs(site, environ))
@@ -189,7 +191,7 @@ class Builder:
     def finish(self, plan: Plan, limits: Limits | None = None) -> Built:
         """Cut what is too large for one array, and render; without `limits` the site's say counts.
 
-        Raises LimitError, TemplateError or RenderError.
+        Raises LimitError, TemplateError, RenderError; InputError when workers lack a framework.
         """
         site = self._site.max_array_size if self._scheduler.is_batch else 0
         sizes = filter(None, (limits.array_size if limits else None, site))
@@ -197,6 +199,10 @@ class Builder:
         if limits is not None:
             for job in jobs:
                 check_limits(job.resources, limits)
+        workers = [job.workers for job in jobs if job.workers]
+        if workers:
+            needed = dict.fromkeys(name for item in workers for name in item.frameworks)
+            check_frameworks(jobs[0].name, workers[0].python, needed)
         render, name = self._renderer.render, self._scheduler.name
         scripts = tuple(render(job, name, __version__) for job in jobs)
         return Built(replace(plan, jobs=jobs), scripts)

@@ -22,6 +22,7 @@ from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER, Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.describe.strategies import Strategy, Value
+from hpcorch.describe.workers import Workers
 from hpcorch.errors import InputError, RunNotFound
 from hpcorch.journal import Journal, Run, find_runs
 from hpcorch.ledger import Ledger
@@ -108,6 +109,7 @@ class Experiment:
         custom_pinning: Iterable[int | Iterable[int]] | None = None,
         checkpoint: bool = False,
         restore: str | None = None,
+        workers: Workers | int | None = None,
     ) -> Orchestrator:
         """Describe a database of `db_nodes` shards; the arguments are those of Orchestrator.
 
@@ -131,6 +133,7 @@ class Experiment:
             custom_pinning=custom_pinning,
             checkpoint=checkpoint,
             restore=restore,
+            workers=workers,
         )
         if hosts is not None:
             database.set_hosts(hosts)

@@ -76,6 +76,8 @@ def _jobs(scheduler: str, site: Site, batch: BatchSettings) -> Iterator[tuple[st
     for title, shards, layout in shapes:
         database = Orchestrator("db", shards, layout=layout, batch_settings=batch)
         yield title, plan_database(database, machine, target("db"))
+    database = Orchestrator("db", batch_settings=batch, workers=1)
+    yield "database with AI model workers", plan_database(database, machine, target("db"))
     uses = [DatabaseUse(f"{_RUN_DIR}/db", "_db")]
     for transport in ("", "tcp", "uds"):
         model = Model("sim", RunSettings("/path/of/sim", ["--steps", "8"]), batch_settings=batch)

@@ -22,7 +22,7 @@ from hpcorch.schedulers.base import JobId
 # It tells with which parameters and files a directory was generated.
 PARAMETERS = "hpcorch_params.json"
 # What a run leaves and the next run of the same entity must not see.
-_STALE_DIRS = ("shards", "exit", "logs", "tls", "task-table")
+_STALE_DIRS = ("shards", "exit", "logs", "tls", "models", "task-table")
 _STALE_FILES = ("job.json", "address.env", "address.json", "credentials", "admin-credentials")
 
 
@@ -63,12 +63,17 @@ def write_whole(path: Path, text: str, mode: int = 0o600, *, synced: bool = True
 
     What may get lost when the machine crashes need not be `synced`.
     """
+    write_bytes(path, text.encode("utf-8", "surrogateescape"), mode, synced=synced)
+
+
+def write_bytes(path: Path, data: bytes, mode: int = 0o600, *, synced: bool = True) -> None:
+    """As write_whole, for bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storing(path):
         try:
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-            with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(text)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
                 stream.flush()
                 if synced:
                     os.fsync(stream.fileno())

@@ -31,6 +31,7 @@ _PROFILE = "site.toml"
 class Site:
     """Values of one machine; `origins` tells for each which file or variable it came from.
 
+    `python` is the Python that model workers run in; empty means the one that hpcorch runs in.
     `mpi` is the library that mpirun and mpiexec belong to: openmpi, hydra (MPICH, Intel MPI) or
     pals; auto asks them. `command_timeout_seconds` is how long a command of the batch system may
     take. `pbs_dialect` is pbs, or torque for `nodes=N:ppn=M` and arrays by `-t`; `pbs_place` is how
@@ -47,6 +48,7 @@ class Site:
     template_dirs: tuple[str, ...] = ()
     boot_seconds: int = 60
     deadline_seconds: int = 600
+    python: str = ""
     mpi: str = "auto"
     command_timeout_seconds: int = 120
     pbs_dialect: str = "pbs"

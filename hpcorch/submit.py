@@ -39,6 +39,9 @@ def place(built: Built, scheduler: Scheduler) -> None:
     rundir.prepare(Path(job.run_dir), job.name, job.elements, plan.indices if plan.again else ())
     if plan.table:
         rundir.write_table(Path(job.run_dir), plan.table, () if plan.again else plan.names)
+    for path, data in {file.path: file.data for item in plan.jobs for file in item.files}.items():
+        rundir.make_private((Path(job.run_dir) / path).parent)
+        rundir.write_bytes(Path(job.run_dir) / path, data)
     first = Path(job.run_dir) / scheduler.script_name
     rundir.write_scripts(first, [script.text for script in built.scripts])
     rundir.remove_scripts(first, len(built.scripts))

@@ -15,7 +15,7 @@ from tests.helpers import kill, processes
 # How long something that is on its way out may take once its test has ended.
 LAST_BREATH = 3.0
 # Folders whose tests share a Slurm cluster, database servers or virtual environments.
-_SHARING = ("cluster", "faults", "module", "packaging", "redis", "scenarios")
+_SHARING = ("cluster", "faults", "inference", "module", "packaging", "redis", "scenarios")
 _OURS = ("HPCORCH_", "SSDB", "SR_DB_TYPE", "SR_LOG", "REDIS_", "XDG_CONFIG", "XDG_STATE")
 
 

@@ -285,7 +285,7 @@ def fake_machine(
 def target(run_dir: Path | str, scheduler: str = "local", site: Site | None = None) -> Target:
     """Return where a planned job goes: always the same token, so that scripts can be compared."""
     made = schedulers.create(scheduler, templates_dir(), {"SLURM_JOB_ID": "7"})
-    return Target(made, site or Site(), str(run_dir), TOKEN)
+    return Target(made, site or Site(python="/opt/python3"), str(run_dir), TOKEN)
 
 
 def database_job(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from hpcorch import __version__
 from hpcorch.cli import output
 from hpcorch.cli.check_files import files
+from hpcorch.cli.check_models import models
 from hpcorch.cli.check_programs import programs
 from hpcorch.cli.check_system import system
 from hpcorch.cli.finding import Finding
@@ -75,6 +76,7 @@ def examine(
     return [
         *findings,
         *programs(environ, site),
+        *models(site),
         *system(wanted or site.interface),
         *files(environ, site, directory),
     ]

@@ -59,6 +59,9 @@ def _server_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--maxmemory", metavar="SIZE", help="of each shard, such as 3gb")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="I/O threads")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N", help="AI model workers beside each shard"
+    )
     _repeated(parser, "--conf", "a directive of redis.conf")
 
 
@@ -127,6 +130,7 @@ def described(args: Namespace) -> Orchestrator:
         custom_pinning=None if args.pin is None else cpus.parse_list(args.pin),
         checkpoint=args.checkpoint,
         restore=args.restore,
+        workers=args.workers,
     )
     if args.host:
         database.set_hosts(args.host)

@@ -1,4 +1,4 @@
-"""Client: tensors, datasets and lists in and out of a database, from user programs and drivers."""
+"""Client: data in and out of a database and AI models run on them, for programs and drivers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from hpcorch.client.config import ConfigOptions
 from hpcorch.client.lists import ListCalls
 from hpcorch.client.log import LogContext
 from hpcorch.client.nodes import NodeCalls
+from hpcorch.client.scripts import ScriptCalls
 from hpcorch.client.session import Start
 from hpcorch.client.settings import legacy_settings, read_settings
 from hpcorch.client.tensors import TensorCalls
 from hpcorch.errors import InputTypeError
 
 
-class Client(TensorCalls, ListCalls, NodeCalls):
+class Client(TensorCalls, ListCalls, NodeCalls, ScriptCalls):
     """A connection to a database, cluster or single server; connects at once.
 
     `Client(config_options=None, logger_name="Default")` takes its options from the environment

@@ -12,7 +12,8 @@
 | SR_CMD_TIMEOUT            | 100       | seconds to keep trying one command                    |
 | SR_CMD_INTERVAL           | 1000      | longest pause between those tries, ms                 |
 | SR_SOCKET_TIMEOUT         | 100000    | ms without a single byte before a command is given up |
-| SR_LOG_FILE, SR_LOG_LEVEL | see log   | never take a suffix, nor does SR_MODEL_TIMEOUT        |
+| SR_MODEL_TIMEOUT          | 60000     | ms that one run of an AI model may take; no suffix    |
+| SR_LOG_FILE, SR_LOG_LEVEL | see log   | never take a suffix                                   |
 
 Without SR_DB_TYPE, several addresses mean a cluster, and a single server is asked what it is.
 """

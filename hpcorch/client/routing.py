@@ -17,7 +17,7 @@ from hpcorch.client.retries import (
     raise_unknown,
     refusal,
 )
-from hpcorch.client.settings import Settings, parse_addresses
+from hpcorch.client.settings import Address, Settings, parse_addresses
 from hpcorch.client.topology import Topology
 
 T = TypeVar("T")
@@ -54,6 +54,10 @@ class Router:
     def addresses(self) -> tuple[str, ...]:
         """The servers that hold keys, by slot: `host:port` or `unix://path` of each."""
         return tuple(str(server) for server in self._topology.owners())
+
+    def place(self, key: bytes) -> Address:
+        """Return the address of the server that owns `key`, as far as is known."""
+        return self._topology.owner(key).address
 
     def run(self, key: bytes, operation: Callable[[Link], T], repeatable: bool = True) -> T:
         """Run `operation` at the server that owns `key` and return its result."""

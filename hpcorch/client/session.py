@@ -80,8 +80,7 @@ class Session(SRObject):
     def _layout(self, key: bytes) -> DatasetLayout:
         """Return the layout for this kind of server; the one that owns `key` is asked once."""
         if self._known_layout is None:
-            found = self._router.run(key, _has_tensor_commands)
-            self._known_layout = RedisAILayout() if found else HashLayout()
+            self._known_layout = layout_at(self._router, key)
         return self._known_layout
 
     def _command(self, word: bytes, key: bytes) -> int:
@@ -91,6 +90,11 @@ class Session(SRObject):
             return int(link.command(word, key))
 
         return self._router.run(key, ask)
+
+
+def layout_at(router: Router, key: bytes) -> DatasetLayout:
+    """Return the layout for the kind of server that owns `key`, which is asked."""
+    return RedisAILayout() if router.run(key, _has_tensor_commands) else HashLayout()
 
 
 def poll(condition: Callable[[], bool], frequency_ms: int, tries: int) -> bool:

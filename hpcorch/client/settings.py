@@ -17,6 +17,7 @@ _COMMAND_SECONDS = 100
 _INTERVAL_MS = 1000
 # SmartRedis gives up after 250 ms without a byte, which a large array or a busy server exceeds.
 _SOCKET_MS = 100_000
+_MODEL_MS = 60_000
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Settings:
 
     `clustered` is None when nobody said: the server is asked. Times are in seconds:
     `connect_timeout` and `command_timeout` bound all tries together, `connect_interval` and
-    `command_interval` the pause between two, `socket_timeout` the time without a single byte.
+    `command_interval` the pause between two, `socket_timeout` the time without a single byte,
+    `model_timeout` one run of an AI model.
     `credentials_variable` is the environment variable to name when the server wants a password.
     """
 
@@ -50,6 +52,7 @@ class Settings:
     command_timeout: float = _COMMAND_SECONDS
     command_interval: float = _INTERVAL_MS / 1000
     socket_timeout: float = _SOCKET_MS / 1000
+    model_timeout: float = _MODEL_MS / 1000
 
 
 def read_settings(options: ConfigOptions) -> Settings:
@@ -108,6 +111,7 @@ def _settings(options: ConfigOptions, credentials: str | None) -> Settings:
         command_timeout=_positive(options, "SR_CMD_TIMEOUT", _COMMAND_SECONDS),
         command_interval=_positive(options, "SR_CMD_INTERVAL", _INTERVAL_MS) / 1000,
         socket_timeout=_positive(options, "SR_SOCKET_TIMEOUT", _SOCKET_MS) / 1000,
+        model_timeout=_positive(options, "SR_MODEL_TIMEOUT", _MODEL_MS) / 1000,
     )
 
 

@@ -10,12 +10,13 @@ from hpcorch.describe import check
 from hpcorch.describe.model import HasMembers, Model
 from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.describe.strategies import Combination, Strategy, Value, combinations
+from hpcorch.describe.workers import Attachment, Attachments
 from hpcorch.errors import InputError, InputTypeError
 
 _MOST_MEMBERS = 10_000_000
 
 
-class Ensemble:
+class Ensemble(Attachments):
     """Description of programs `name_0`, `name_1`, … that start together.
 
     `params` gives each parameter one value or a list of values; `perm_strategy` makes members of
@@ -44,6 +45,7 @@ class Ensemble:
         seed: int = 0,
         max_running: int | None = None,
     ) -> None:
+        super().__init__()
         self.name = check.name("name", name)
         self.path = None if path is None else check.path("path", path)
         self.batch = batch_settings or BatchSettings()
@@ -155,6 +157,11 @@ class Ensemble:
     ) -> None:
         """Give every member these files, as Model.attach_generator_files does."""
         self._say(lambda model: model.attach_generator_files(to_copy, to_symlink, to_configure))
+
+    def add_attachment(self, item: Attachment) -> None:
+        """Attach a model or script to every member; raises InputError when the name is taken."""
+        self._say(lambda model: model.add_attachment(item))
+        super().add_attachment(item)
 
     def _say(self, what: Callable[[Model], None]) -> None:
         """Do something to every member, now or when it is made."""

@@ -12,6 +12,7 @@ from typing import Protocol
 from hpcorch.describe import check, cpus
 from hpcorch.describe.files import AttachedFiles, attached
 from hpcorch.describe.settings import BatchSettings, RunSettings
+from hpcorch.describe.workers import Attachments, WorkerRequest, Workers, worker_request
 from hpcorch.errors import InputError, InputTypeError
 
 # sockaddr_un holds 108 bytes, one of them the terminating NUL.
@@ -42,6 +43,7 @@ class Colocation:
     unix_socket: str = ""
     socket_permissions: int = 0o700
     settings: Mapping[str, str] = field(default_factory=dict)
+    workers: WorkerRequest | None = None
     per: str = "node"
 
 
@@ -57,7 +59,7 @@ class HasMembers(Protocol):
         """The names under which its programs write keys."""
 
 
-class Model:
+class Model(Attachments):
     """Description of a program to run: `name`, how to run it, and where (default exp_path/name).
 
     `params` are values for the program's input files; `batch_settings` is what to ask a batch
@@ -74,6 +76,7 @@ class Model:
         batch_settings: BatchSettings | None = None,
         enable_key_prefixing: bool = False,
     ) -> None:
+        super().__init__()
         self.name = check.name("name", name)
         if not isinstance(run_settings, RunSettings):
             raise InputTypeError(
@@ -176,6 +179,7 @@ class Model:
         limit_app_cpus: bool = True,
         maxmemory: str | None = None,
         security: str = "password",
+        workers: Workers | int | None = None,
         per: str = "node",
     ) -> None:
         """Put a database on each of the model's nodes, reached over TCP.
@@ -184,6 +188,8 @@ class Model:
         among those the job may use; None takes the first `db_cpus`, [] pins nothing.
         `limit_app_cpus` keeps the program off the database's CPUs. `debug` keeps a verbose server
         log; `security` is password, smartredis (for programs that cannot authenticate) or open.
+        `workers` is the number of model workers on each node, or Workers; models that are attached
+        need at least one, which they get.
         `per` is node, or numa for one database in each NUMA domain: a process gets the one of its
         own domain, and stays in that domain; CPU numbers then count inside each domain.
         Raises InputError or InputTypeError that names the field.
@@ -200,6 +206,7 @@ class Model:
                 port=check.integer("port", port, 1024, 65535),
                 interfaces=_interface_names(ifname),
                 settings=_server_settings(maxmemory),
+                workers=worker_request(workers),
                 per=check.choice("per", per, COLOCATED_PER),
             )
         )
@@ -217,6 +224,7 @@ class Model:
         port: int = 6379,
         maxmemory: str | None = None,
         security: str = "password",
+        workers: Workers | int | None = None,
         per: str = "node",
     ) -> None:
         """Put a database on each of the model's nodes, reached over a Unix socket.
@@ -239,6 +247,7 @@ class Model:
                 unix_socket=_socket_path(unix_socket),
                 socket_permissions=_permissions(socket_permissions),
                 settings=_server_settings(maxmemory),
+                workers=worker_request(workers),
                 per=check.choice("per", per, COLOCATED_PER),
             )
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hpcorch.describe import check, cpus
 from hpcorch.describe.settings import BatchSettings
+from hpcorch.describe.workers import Attachments, Workers, worker_request
 from hpcorch.errors import InputError, InputTypeError, NotActive
 from hpcorch.slots import SLOT_COUNT
 
@@ -53,7 +54,7 @@ class Home(Protocol):
         """Remove what its last run has left."""
 
 
-class Orchestrator:
+class Orchestrator(Attachments):
     """Description of a database: one server, or a cluster of `db_nodes` shards.
 
     `port` is the first port to try (the next free one is taken when it is busy); `interface` names
@@ -70,6 +71,8 @@ class Orchestrator:
     `checkpoint=True` saves the data when the database ends, also before its walltime does (default:
     nothing is saved); `restore` is the run directory of a database that has done so, of as many
     shards, whose data this one starts with.
+    `workers` is the number of model workers beside each shard, or Workers; attached models need
+    at least one, which they get.
     Raises InputError or InputTypeError that names the field.
     """
 
@@ -92,7 +95,9 @@ class Orchestrator:
         custom_pinning: Iterable[int | Iterable[int]] | None = None,
         checkpoint: bool = False,
         restore: str | None = None,
+        workers: Workers | int | None = None,
     ) -> None:
+        super().__init__()
         self.db_identifier = check.name("db_identifier", db_identifier)
         self.db_nodes = check.integer("db_nodes", db_nodes, 1, SLOT_COUNT)
         self.port = check.integer("port", port, 1024, _highest_port(self.db_nodes))
@@ -112,6 +117,7 @@ class Orchestrator:
         self.pinning = None if custom_pinning is None else cpus.normalise(custom_pinning)
         self.checkpoint_seconds = _ONLY_AT_THE_END if check.flag("checkpoint", checkpoint) else None
         self.restore = None if restore is None else check.path("restore", restore)
+        self.workers = worker_request(workers)
         self.settings: dict[str, str] = {}
         self.cpus: int | None = None
         self.run_args: dict[str, str | None] = {}

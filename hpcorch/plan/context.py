@@ -16,7 +16,9 @@ from hpcorch.plan.jobs import (
     DatabaseJob,
     DatabaseUse,
     ModelJob,
+    RunFile,
     ServerPlan,
+    WorkerPlan,
 )
 from hpcorch.schedulers.base import Resources
 
@@ -58,6 +60,8 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "restore": "directory of the files that it starts from; empty: it starts without data",
         "run_args": "options of the srun that starts the shards of a gang",
         "walltime_seconds": "of the job; 0: the batch system's default",
+        "workers": "AI model workers beside each shard; none without models",
+        "files": "models that are put in the run directory",
         "kind": "database",
         "chunk": "which of the shards this job has, where an array may not hold all",
     },
@@ -85,6 +89,8 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "umask": "mask of the program's files, octal",
         "owns_nodes": "whether it has whole nodes and asked for no number of CPUs",
         "walltime_seconds": "of the job; 0: the batch system's default",
+        "workers": "AI model workers beside the database, and models to load; none without",
+        "files": "models that are put in the run directory",
         "kind": "model or ensemble",
         "chunk": "which of the tasks this job has, where an array may not hold all",
         "table_rows": "rows in each file of an ensemble's table",
@@ -127,6 +133,18 @@ _MEANINGS: dict[type, dict[str, str]] = {
     ContainerPlan: {
         "prefix": "what the runtime puts before the names of variables for the inside",
         "mounts": "directories that must be there inside",
+    },
+    WorkerPlan: {
+        "python": "the Python that they run in",
+        "count": "number of workers; 0: models are only loaded, into job.databases",
+        "cpus": "their CPUs, counted inside those that the task may use; none: the server's",
+        "options": "words of their command line",
+        "models": "path of the list of models to load; empty without any",
+        "frameworks": "what must be there: ONNX, TFLITE, TORCH, TF",
+    },
+    RunFile: {
+        "path": "inside the run directory",
+        "data": "its bytes",
     },
     Resources: {
         "name": "of the job",
@@ -218,7 +236,7 @@ def _members(hint: object) -> list[type]:
 
 def _plain(hint: object) -> str:
     """Say a type in words."""
-    names = {str: "text", int: "number", bool: "flag", type(None): "none"}
+    names = {str: "text", bytes: "bytes", int: "number", bool: "flag", type(None): "none"}
     if len(_options(hint)) > 1:
         return " or ".join(_plain(item) for item in _options(hint))
     if isinstance(hint, type) and hint in names:

@@ -9,6 +9,7 @@ from hpcorch.errors import InputError
 from hpcorch.plan.jobs import DatabaseJob, Machine, Target, suffix
 from hpcorch.plan.server import bus_security, server_plan
 from hpcorch.plan.shards import shard_cpus
+from hpcorch.plan.workers import model_files, worker_plan
 from hpcorch.schedulers.base import Resources, Scheduler
 
 # The bus port of a cluster with TLS on the bus only: data port + this + 10000 (lib/server.sh).
@@ -75,6 +76,8 @@ def plan_database(
         restore=restore,
         run_args=_run_args(database, target.scheduler, gang=gang),
         walltime_seconds=walltime_seconds(database.batch.walltime),
+        workers=worker_plan(database.workers, database.attachments, target, own=True),
+        files=model_files(database.attachments),
     )
 
 

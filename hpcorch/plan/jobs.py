@@ -7,7 +7,7 @@ is renamed, removed or changes meaning.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from hpcorch.describe.orchestrator import DEFAULT_IDENTIFIER
@@ -86,6 +86,30 @@ class ServerPlan:
 
 
 @dataclass(frozen=True)
+class WorkerPlan:
+    """Model workers beside a server: `count` of them (0: models are only loaded, from elsewhere).
+
+    `options` are words of their command line; `cpus` count inside those the task may use, none
+    means the server's; `models` is the list to load or empty.
+    """
+
+    python: str
+    count: int
+    cpus: tuple[int, ...]
+    options: tuple[str, ...]
+    models: str
+    frameworks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A file that the run directory gets before the job is submitted."""
+
+    path: str
+    data: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Chunk:
     """Which of a run's tasks one job holds, where an array may not hold all of them.
 
@@ -136,6 +160,8 @@ class DatabaseJob:
     restore: str = ""
     run_args: tuple[str, ...] = ()
     walltime_seconds: int = 0
+    workers: WorkerPlan | None = None
+    files: tuple[RunFile, ...] = ()
     kind: str = "database"
     chunk: Chunk = Chunk(1)
 
@@ -212,6 +238,8 @@ class ModelJob:
     umask: str = "0022"
     owns_nodes: bool = False
     walltime_seconds: int = 0
+    workers: WorkerPlan | None = None
+    files: tuple[RunFile, ...] = ()
     kind: str = "model"
     chunk: Chunk = Chunk(1)
     table_rows: int = 0

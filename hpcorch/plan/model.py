@@ -15,10 +15,12 @@ from hpcorch.plan.jobs import (
     Machine,
     ModelJob,
     Target,
+    WorkerPlan,
     suffix,
 )
 from hpcorch.plan.launch import command_name, launch_words, mpi_library, program_words
 from hpcorch.plan.server import server_plan
+from hpcorch.plan.workers import model_files, worker_plan
 from hpcorch.schedulers.base import Resources
 
 # What Linux lets one argument or variable of a program have, the end included.
@@ -82,6 +84,8 @@ def plan_model(
         umask=target.umask,
         owns_nodes=_owns_nodes(resources),
         walltime_seconds=walltime_seconds(resources.walltime),
+        workers=_workers(model, databases, target),
+        files=model_files(model.attachments),
     )
 
 
@@ -150,6 +154,17 @@ def _owns_nodes(resources: Resources) -> bool:
     extra = dict(resources.extra)
     whole = resources.exclusive or "excl" in (extra.get("place") or "")
     return whole and resources.cpus_per_task is None and "select" not in extra
+
+
+def _workers(model: Model, databases: Sequence[DatabaseUse], target: Target) -> WorkerPlan | None:
+    request = model.colocation
+    if request is None and model.attachments and len(databases) != 1:
+        raise InputError(
+            f"{model.name} has models attached and is told of {len(databases)} databases: it is "
+            "unclear which one gets them, attach them to a database instead"
+        )
+    own = request.workers if request is not None else None
+    return worker_plan(own, model.attachments, target, own=request is not None)
 
 
 def _check_suffix(model: Model, request: Colocation, databases: Sequence[DatabaseUse]) -> None:

@@ -26,15 +26,21 @@ hpcorch_extra_conf() {
   printf 'unixsocket %s\nunixsocketperm %s\n' "$REPLY" "$HPCORCH_SOCKET_MODE"
 }
 
+# hpcorch_enter_server DOMAIN: its directory, in HPCORCH_NODE_DIR, and how its logs are told apart from
+# those of other servers, in HPCORCH_LOG_TAG.
+hpcorch_enter_server() {
+  HPCORCH_NODE_DIR=$HPCORCH_SHARED/server$1
+  HPCORCH_LOG_TAG=.$HPCORCH_NODE
+  if [[ $1 != - ]]; then HPCORCH_LOG_TAG+=.numa$1; fi
+}
+
 # hpcorch_start_server DOMAIN CPU...: starts the server of those CPUs and waits until it answers;
 # adds the line by which ranks find it to HPCORCH_SERVERS.
 hpcorch_start_server() {
   local domain=$1 port=0 address near
   shift
   HPCORCH_SOCKET="" HPCORCH_IPS=() HPCORCH_SERVER_CPUS=()
-  HPCORCH_NODE_DIR=$HPCORCH_SHARED/server$domain
-  HPCORCH_LOG_TAG=.$HPCORCH_NODE
-  if [[ $domain != - ]]; then HPCORCH_LOG_TAG+=.numa$domain; fi
+  hpcorch_enter_server "$domain"
   mkdir -- "$HPCORCH_NODE_DIR"
   hpcorch_pin_server "$@"
   if [[ $HPCORCH_TRANSPORT == uds ]]; then hpcorch_choose_socket "$domain"; fi
@@ -101,6 +107,7 @@ hpcorch_keeper_ends() {
     hpcorch_publish "$HPCORCH_SHARED/failed" "${HPCORCH_REASON:-the keeper of the server has failed}"
   fi
   hpcorch_await_last_rank
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if [[ -n $HPCORCH_CHILD ]]; then hpcorch_remember_server; fi
   for pid in "${!HPCORCH_LOG_OF[@]}"; do hpcorch_end_server "$pid"; done
   rm -rf -- "$HPCORCH_SHARED"

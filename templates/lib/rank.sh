@@ -93,7 +93,7 @@ hpcorch_start_keeper() {
 
 # hpcorch_await_keeper: waits for this node's servers; their lines in HPCORCH_SERVERS.
 hpcorch_await_keeper() {
-  local deadline
+  local deadline keeper
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 200))
   until [[ -e $HPCORCH_SHARED/ready ]]; do
@@ -101,6 +101,10 @@ hpcorch_await_keeper() {
       hpcorch_fail "$(<"$HPCORCH_SHARED/failed")"
     fi
     hpcorch_clock
+    # It has servers that answer, and loads models into them.
+    if { read -r keeper <"$HPCORCH_SHARED/loading" && kill -0 "$keeper"; } 2>/dev/null; then
+      deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
+    fi
     ((REPLY < deadline)) || hpcorch_fail "the server on $HPCORCH_NODE was not started in time"
     hpcorch_pause 20
   done

@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 92a5c73647d4e3efb6b214f6aa2e55e47d423b8a2f55247edbad43d21c8a5e43
+# sha256 of what follows: 4443026a2b27ddbc376106022b6512e30ffd16788bf839b452c8bc203446bd30
 set -euo pipefail
 
 HPCORCH_KIND=ensemble
@@ -289,6 +289,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
@@ -855,15 +856,21 @@ hpcorch_extra_conf() {
   printf 'unixsocket %s\nunixsocketperm %s\n' "$REPLY" "$HPCORCH_SOCKET_MODE"
 }
 
+# hpcorch_enter_server DOMAIN: its directory, in HPCORCH_NODE_DIR, and how its logs are told apart from
+# those of other servers, in HPCORCH_LOG_TAG.
+hpcorch_enter_server() {
+  HPCORCH_NODE_DIR=$HPCORCH_SHARED/server$1
+  HPCORCH_LOG_TAG=.$HPCORCH_NODE
+  if [[ $1 != - ]]; then HPCORCH_LOG_TAG+=.numa$1; fi
+}
+
 # hpcorch_start_server DOMAIN CPU...: starts the server of those CPUs and waits until it answers;
 # adds the line by which ranks find it to HPCORCH_SERVERS.
 hpcorch_start_server() {
   local domain=$1 port=0 address near
   shift
   HPCORCH_SOCKET="" HPCORCH_IPS=() HPCORCH_SERVER_CPUS=()
-  HPCORCH_NODE_DIR=$HPCORCH_SHARED/server$domain
-  HPCORCH_LOG_TAG=.$HPCORCH_NODE
-  if [[ $domain != - ]]; then HPCORCH_LOG_TAG+=.numa$domain; fi
+  hpcorch_enter_server "$domain"
   mkdir -- "$HPCORCH_NODE_DIR"
   hpcorch_pin_server "$@"
   if [[ $HPCORCH_TRANSPORT == uds ]]; then hpcorch_choose_socket "$domain"; fi
@@ -930,6 +937,7 @@ hpcorch_keeper_ends() {
     hpcorch_publish "$HPCORCH_SHARED/failed" "${HPCORCH_REASON:-the keeper of the server has failed}"
   fi
   hpcorch_await_last_rank
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if [[ -n $HPCORCH_CHILD ]]; then hpcorch_remember_server; fi
   for pid in "${!HPCORCH_LOG_OF[@]}"; do hpcorch_end_server "$pid"; done
   rm -rf -- "$HPCORCH_SHARED"
@@ -1073,7 +1081,7 @@ hpcorch_start_keeper() {
 
 # hpcorch_await_keeper: waits for this node's servers; their lines in HPCORCH_SERVERS.
 hpcorch_await_keeper() {
-  local deadline
+  local deadline keeper
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 200))
   until [[ -e $HPCORCH_SHARED/ready ]]; do
@@ -1081,6 +1089,10 @@ hpcorch_await_keeper() {
       hpcorch_fail "$(<"$HPCORCH_SHARED/failed")"
     fi
     hpcorch_clock
+    # It has servers that answer, and loads models into them.
+    if { read -r keeper <"$HPCORCH_SHARED/loading" && kill -0 "$keeper"; } 2>/dev/null; then
+      deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
+    fi
     ((REPLY < deadline)) || hpcorch_fail "the server on $HPCORCH_NODE was not started in time"
     hpcorch_pause 20
   done

@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 4b2cc8d5ab67805af0ad7752b38455dde8f220e5153015070b3c662a7308787e
+# sha256 of what follows: 100db516e168a989e7e47eae8d7fa9f093d9764aa572ccc93f5719b834518f0c
 set -euo pipefail
 
 HPCORCH_KIND=ensemble
@@ -289,6 +289,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 78b3bff6ff4cf0569e8ee08699c9e0cd1fe530ab0a0d7ec396b01ddd3857d819
+# sha256 of what follows: ad28439105601cbeb5c10b06e7e2688c28715a4f29f2fa911bf7e888a9b8ad91
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -244,6 +244,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
@@ -810,15 +811,21 @@ hpcorch_extra_conf() {
   printf 'unixsocket %s\nunixsocketperm %s\n' "$REPLY" "$HPCORCH_SOCKET_MODE"
 }
 
+# hpcorch_enter_server DOMAIN: its directory, in HPCORCH_NODE_DIR, and how its logs are told apart from
+# those of other servers, in HPCORCH_LOG_TAG.
+hpcorch_enter_server() {
+  HPCORCH_NODE_DIR=$HPCORCH_SHARED/server$1
+  HPCORCH_LOG_TAG=.$HPCORCH_NODE
+  if [[ $1 != - ]]; then HPCORCH_LOG_TAG+=.numa$1; fi
+}
+
 # hpcorch_start_server DOMAIN CPU...: starts the server of those CPUs and waits until it answers;
 # adds the line by which ranks find it to HPCORCH_SERVERS.
 hpcorch_start_server() {
   local domain=$1 port=0 address near
   shift
   HPCORCH_SOCKET="" HPCORCH_IPS=() HPCORCH_SERVER_CPUS=()
-  HPCORCH_NODE_DIR=$HPCORCH_SHARED/server$domain
-  HPCORCH_LOG_TAG=.$HPCORCH_NODE
-  if [[ $domain != - ]]; then HPCORCH_LOG_TAG+=.numa$domain; fi
+  hpcorch_enter_server "$domain"
   mkdir -- "$HPCORCH_NODE_DIR"
   hpcorch_pin_server "$@"
   if [[ $HPCORCH_TRANSPORT == uds ]]; then hpcorch_choose_socket "$domain"; fi
@@ -885,6 +892,7 @@ hpcorch_keeper_ends() {
     hpcorch_publish "$HPCORCH_SHARED/failed" "${HPCORCH_REASON:-the keeper of the server has failed}"
   fi
   hpcorch_await_last_rank
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if [[ -n $HPCORCH_CHILD ]]; then hpcorch_remember_server; fi
   for pid in "${!HPCORCH_LOG_OF[@]}"; do hpcorch_end_server "$pid"; done
   rm -rf -- "$HPCORCH_SHARED"
@@ -1028,7 +1036,7 @@ hpcorch_start_keeper() {
 
 # hpcorch_await_keeper: waits for this node's servers; their lines in HPCORCH_SERVERS.
 hpcorch_await_keeper() {
-  local deadline
+  local deadline keeper
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 200))
   until [[ -e $HPCORCH_SHARED/ready ]]; do
@@ -1036,6 +1044,10 @@ hpcorch_await_keeper() {
       hpcorch_fail "$(<"$HPCORCH_SHARED/failed")"
     fi
     hpcorch_clock
+    # It has servers that answer, and loads models into them.
+    if { read -r keeper <"$HPCORCH_SHARED/loading" && kill -0 "$keeper"; } 2>/dev/null; then
+      deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
+    fi
     ((REPLY < deadline)) || hpcorch_fail "the server on $HPCORCH_NODE was not started in time"
     hpcorch_pause 20
   done

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 866af21f303ca5a81a95071e7605d9b87b01da7b9aad34817a570f5538ea5861
+# sha256 of what follows: bf7a01d9e392f064bb944af966e3e49cda9727a68231341003b61ca9c62cb15b
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -244,6 +244,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

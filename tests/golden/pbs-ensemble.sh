@@ -8,7 +8,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from pbs/ensemble.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 04fca392a90635e8c566804b8b0c81b186d10e13354b494004829318936eba21
+# sha256 of what follows: 90b9d13116e3d023d1248523323a784f5c7701d94dc6ebc7840eb2b29c1f2e9a
 set -euo pipefail
 
 HPCORCH_KIND=ensemble
@@ -226,6 +226,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 2f0eba84ffec0c6f0794cd39cfa3edb65cce566a32d67af7457214221bded056
+# sha256 of what follows: adbc0a041d6f3004e02f2da77e78cb7c577519ab7e3eb8819c82eaa3f4601afe
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -183,6 +183,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
@@ -749,15 +750,21 @@ hpcorch_extra_conf() {
   printf 'unixsocket %s\nunixsocketperm %s\n' "$REPLY" "$HPCORCH_SOCKET_MODE"
 }
 
+# hpcorch_enter_server DOMAIN: its directory, in HPCORCH_NODE_DIR, and how its logs are told apart from
+# those of other servers, in HPCORCH_LOG_TAG.
+hpcorch_enter_server() {
+  HPCORCH_NODE_DIR=$HPCORCH_SHARED/server$1
+  HPCORCH_LOG_TAG=.$HPCORCH_NODE
+  if [[ $1 != - ]]; then HPCORCH_LOG_TAG+=.numa$1; fi
+}
+
 # hpcorch_start_server DOMAIN CPU...: starts the server of those CPUs and waits until it answers;
 # adds the line by which ranks find it to HPCORCH_SERVERS.
 hpcorch_start_server() {
   local domain=$1 port=0 address near
   shift
   HPCORCH_SOCKET="" HPCORCH_IPS=() HPCORCH_SERVER_CPUS=()
-  HPCORCH_NODE_DIR=$HPCORCH_SHARED/server$domain
-  HPCORCH_LOG_TAG=.$HPCORCH_NODE
-  if [[ $domain != - ]]; then HPCORCH_LOG_TAG+=.numa$domain; fi
+  hpcorch_enter_server "$domain"
   mkdir -- "$HPCORCH_NODE_DIR"
   hpcorch_pin_server "$@"
   if [[ $HPCORCH_TRANSPORT == uds ]]; then hpcorch_choose_socket "$domain"; fi
@@ -824,6 +831,7 @@ hpcorch_keeper_ends() {
     hpcorch_publish "$HPCORCH_SHARED/failed" "${HPCORCH_REASON:-the keeper of the server has failed}"
   fi
   hpcorch_await_last_rank
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if [[ -n $HPCORCH_CHILD ]]; then hpcorch_remember_server; fi
   for pid in "${!HPCORCH_LOG_OF[@]}"; do hpcorch_end_server "$pid"; done
   rm -rf -- "$HPCORCH_SHARED"
@@ -967,7 +975,7 @@ hpcorch_start_keeper() {
 
 # hpcorch_await_keeper: waits for this node's servers; their lines in HPCORCH_SERVERS.
 hpcorch_await_keeper() {
-  local deadline
+  local deadline keeper
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 200))
   until [[ -e $HPCORCH_SHARED/ready ]]; do
@@ -975,6 +983,10 @@ hpcorch_await_keeper() {
       hpcorch_fail "$(<"$HPCORCH_SHARED/failed")"
     fi
     hpcorch_clock
+    # It has servers that answer, and loads models into them.
+    if { read -r keeper <"$HPCORCH_SHARED/loading" && kill -0 "$keeper"; } 2>/dev/null; then
+      deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
+    fi
     ((REPLY < deadline)) || hpcorch_fail "the server on $HPCORCH_NODE was not started in time"
     hpcorch_pause 20
   done

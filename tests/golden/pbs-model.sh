@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: a5d5a43f4b2a35813e962d23f2233b36170ea6d7c84ba786e98caac720bfcb9e
+# sha256 of what follows: 70ae3a7c808fd42f5994bc335ab32f0eb9ab7f5430e08d85fcccd171d9a1a033
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -183,6 +183,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: aa2dfb7accba719ef4efbe0221943c83a6e0bbcbcb7b426ccfd7b1a74368d28c
+# sha256 of what follows: b315b5846d4a58425b3f7d9db57c56a2eed7d0de4abc296990038e5ffdf75603
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -247,6 +247,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

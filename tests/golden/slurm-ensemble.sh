@@ -7,7 +7,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from slurm/ensemble.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 47df72c1f4e2b4dfb70dc708bb54ff8f7106e0f291ce84347e7a48b4452c8265
+# sha256 of what follows: d9c4bd5ac290792a8ca3dfc6fb7d99d0235cfd055a2ef35a6eb498ba5c137d3b
 set -euo pipefail
 
 HPCORCH_KIND=ensemble
@@ -196,6 +196,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

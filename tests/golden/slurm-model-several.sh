@@ -6,7 +6,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: a8159c43d076000a7ecea0459bf00d90e460b2b577c85bdc1aa39568671ce887
+# sha256 of what follows: d136c01c829764fc413fe30a4f6106b83fd59f196fb9ca3376a0b11ffe9b36f2
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -150,6 +150,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

@@ -7,7 +7,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 4bdc6d42b0cb7b6da603e98b095ae05f848a8d1bf1dea349106dfd5080af96b4
+# sha256 of what follows: d3c3d3cad7b7d04730f6e6374801298666b729cc2a9300098075f47a80a26ba0
 set -euo pipefail
 
 HPCORCH_KIND=model
@@ -151,6 +151,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

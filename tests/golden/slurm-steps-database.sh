@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: abf1b35a77c3f5648f1c6b65ce9a767306f2b765aa0dcdeece5af537076a2fb8
+# sha256 of what follows: d2340797070084f03fcd15dd461420b5cafd7d6a76eb520872fe70e19d6b15bb
 set -euo pipefail
 
 HPCORCH_KIND=database
@@ -197,6 +197,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
@@ -779,16 +780,18 @@ hpcorch_start_shard() {
   hpcorch_await_loaded "$HPCORCH_PORT"
 }
 
+HPCORCH_TYPES=(Standalone Clustered)
+
 # hpcorch_publish_address: how to connect, for programs (address.json) and shells (address.env).
 hpcorch_publish_address() {
-  local index ssdb="" list="" type=Standalone credentials=null alias=${HPCORCH_SUFFIX//[!A-Za-z0-9_]/_}
+  local index ssdb="" list="" type=${HPCORCH_TYPES[HPCORCH_CLUSTER]} credentials=null
+  local alias=${HPCORCH_SUFFIX//[!A-Za-z0-9_]/_}
   local -a lines
   for ((index = 0; index < HPCORCH_SHARDS; index++)); do
     hpcorch_read_shard "$index" || hpcorch_fail "shard $index took back its address"
     ssdb+=,$HPCORCH_SHARD_IP:$HPCORCH_SHARD_PORT
     list+=,\"$HPCORCH_SHARD_IP:$HPCORCH_SHARD_PORT\"
   done
-  if [[ $HPCORCH_CLUSTER == 1 ]]; then type=Clustered; fi
   lines=("# source this file to let programs find the database $HPCORCH_IDENTIFIER"
     "export SSDB$alias=${ssdb#,}" "export SR_DB_TYPE$alias=$type")
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
@@ -859,10 +862,15 @@ hpcorch_run_shard() {
   hpcorch_checkpoint_begin
   hpcorch_start_shard
   if [[ $HPCORCH_CLUSTER == 1 ]]; then hpcorch_await_cluster "$HPCORCH_PORT"; fi
+  if declare -F hpcorch_start_workers >/dev/null; then
+    hpcorch_start_workers "${HPCORCH_IPS[0]}" "${HPCORCH_IPS[0]}:$HPCORCH_PORT" \
+      "${HPCORCH_TYPES[HPCORCH_CLUSTER]}"
+  fi
   hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.ready" "$HPCORCH_JOB"
   # A task that begins again has taken the address back when it ended, so it publishes it too.
   if ((HPCORCH_INDEX == 0 || HPCORCH_GENERATION > 0)); then
     hpcorch_await_all .ready
+    if declare -F hpcorch_load_models >/dev/null; then hpcorch_load_models; fi
     hpcorch_publish_address
   fi
   hpcorch_await_server "$HPCORCH_CHILD"

@@ -2,7 +2,7 @@
 # ensemble ens, 9 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: decee050b6bdf66f74a94e0b38b7360f8c6aa0448475813157e0bcb282d24dff
+# sha256 of what follows: e7423a61d1714a118387092da671e4db5aeace5f24806d6aea934dbee2c1098e
 set -euo pipefail
 
 HPCORCH_KIND=ensemble
@@ -289,6 +289,7 @@ hpcorch_node_dir() {
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""

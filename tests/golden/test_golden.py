@@ -15,6 +15,7 @@ from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import BatchSettings, RunSettings
+from hpcorch.describe.workers import Workers
 from hpcorch.plan import DatabaseUse, Job, chunked, plan_ensemble, suffix
 from hpcorch.render import Script
 from tests.helpers import TOKEN, database_job, fake_machine, model_job, target, tool
@@ -51,6 +52,11 @@ def model(
         machine=fake_machine(),
         scheduler=scheduler,
     )
+
+
+def with_workers(model: Model) -> None:
+    model.colocate_db_uds(db_cpus=2, workers=2)
+    model.add_ml_model("m", "TORCH", b"x")
 
 
 def ensemble(*uses: str, scheduler: str = "local", prepare=None, count: int = 20) -> Job:
@@ -116,6 +122,16 @@ CASES: dict[str, Callable[[], Job]] = {
     ),
     "database-modules": lambda: database(
         module_paths=["/opt/redisai.so", "/opt/with space/it's.so"], interface=["ib0", "lo"]
+    ),
+    "database-workers": lambda: database(
+        db_nodes=3, workers=Workers(2, cpus=[1, range(4, 6)], threads=2, max_request="10mb")
+    ),
+    "model-workers": lambda: model("app", RunSettings("program"), prepare=with_workers),
+    "model-attachments": lambda: model(
+        "app",
+        RunSettings("program"),
+        "near-by",
+        prepare=lambda it: it.add_ml_model("m", "ONNX", b"x"),
     ),
     "model-plain": lambda: model("app", RunSettings("program", ["--steps", "10"])),
     "model-databases": lambda: model("app", RunSettings("program"), "orchestrator", "a-b", "c"),

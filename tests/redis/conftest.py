@@ -141,7 +141,7 @@ def uds_server(tmp_path_factory):
 def password_server(tmp_path_factory):
     directory = tmp_path_factory.mktemp("password")
     acl = directory / "users.acl"
-    acl.write_text("user default off\nuser app on >s3=cr#t ~* +@all -@admin -@dangerous\n")
+    acl.write_text("user default off\nuser app on >s3=cr#t ~* &* +@all -@admin -@dangerous\n")
     credentials = private(directory / "credentials", "user=app\npassword=s3=cr#t\n")
     login = {"username": "app", "password": "s3=cr#t"}
     with running(directory, "--aclfile", str(acl), login=login, credentials=credentials) as server:

@@ -1,4 +1,4 @@
-"""Training data as PyTorch sees it, with worker processes and without."""
+"""Training data as PyTorch sees it, with worker processes and without; `make test-ai` runs this."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import pytest
 from hpcorch.client import Client
 from hpcorch.ml import TrainingDataUploader
 
-pytestmark = pytest.mark.redis
-
-torch = pytest.importorskip("torch", reason="PyTorch is an extra: pip install 'hpcorch[torch]'")
+pytestmark = [pytest.mark.ai, pytest.mark.redis]
 
 
 @pytest.fixture
@@ -36,6 +34,8 @@ def loader(**facts):
 
 
 def numbers(batches):
+    import torch
+
     found = []
     for samples, targets in batches:
         assert isinstance(samples, torch.Tensor)

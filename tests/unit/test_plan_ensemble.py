@@ -244,3 +244,17 @@ def test_a_site_may_say_how_large_arrays_are():
 
     assert [job.chunk.size for job in built("slurm").plan.jobs] == [3, 2, 2]
     assert len(built("slurm").scripts) == 3
+
+
+def test_members_that_bring_the_same_models_are_one_array():
+    use = DatabaseUse("/x/db", "")
+    ensemble = members(4)
+    ensemble.add_ml_model("m", "ONNX", b"x")
+    (job,) = plan(ensemble, databases=[use]).jobs
+    (model, listed) = job.files
+    assert job.workers.models == f"/x/ens/{listed.path}"
+    ensemble[2].add_script("s", "def f(x): return x")
+    several = plan(ensemble, databases=[use])
+    assert several.indices == (0, 1, 3, 2)
+    assert several.jobs[0].files == (model, listed)
+    assert not {file.path for file in several.jobs[1].files} & {model.path, listed.path}

@@ -163,11 +163,11 @@ def test_the_lint_names_the_line_and_the_cure(folder, text, expected):
 
 
 def test_a_file_that_nothing_uses_is_a_slip_of_the_pen_unless_it_is_included(folder):
-    put(folder, "x=1\n", "greeting.sh")
+    put(folder, "x=1\n", "xyzzy.sh")
     assert found(folder) == [
         "1: no template of this name is used [`hpcorch template list` shows all]"
     ]
-    put(folder, extending('{% block site_modules %}{% include "greeting.sh" %}{% endblock %}\n'))
+    put(folder, extending('{% block site_modules %}{% include "xyzzy.sh" %}{% endblock %}\n'))
     assert found(folder) == []
 
 

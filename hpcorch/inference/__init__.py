@@ -1,0 +1,1 @@
+"""Model workers: the processes beside a database that run AI models."""

@@ -1,0 +1,144 @@
+"""The models and scripts that a worker has loaded, each once; those that change are forgotten."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from hpcorch.client.codecs import Tensor
+from hpcorch.client.errors import RedisReplyError
+from hpcorch.client.model_store import ModelStore, Stored
+from hpcorch.errors import HpcorchError
+from hpcorch.inference import backends, devices, scripts
+from hpcorch.inference.backends.base import Loaded, LoadOptions
+from hpcorch.inference.batching import Batcher
+from hpcorch.inference.faults import Fault
+
+LOG = logging.getLogger("hpcorch.inference")
+_Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Shelved:
+    """Something loaded: `run` gets the name of a function ("" for a model), arrays and seconds."""
+
+    version: str
+    run: Callable[[str, Sequence[Tensor], float], list[Tensor]]
+    # Versions that some client believes to be the newest, and are not.
+    outdated: set[str] = field(default_factory=set)
+
+
+class Shelf:
+    """What is loaded, for any number of threads. Only one model runs at a time.
+
+    `threads` is how many CPU threads one run may use, `turn` which GPU "GPU" means.
+    """
+
+    def __init__(self, store: ModelStore, threads: int, turn: int) -> None:
+        self._store = store
+        self._threads = threads
+        self._turn = turn
+        self._shelved: dict[_Key, Shelved] = {}
+        self._loading: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
+        self._changes: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._runs = threading.Lock()
+
+    def get(self, kind: str, name: str, version: str = "", device: str = "") -> Shelved:
+        """Return a model or script, loaded if need be.
+
+        `version` is one that the caller knows to be stored. Raises Fault.
+        """
+        key = (kind, name, device)
+        found = self._shelved.get(key)
+        if found is not None and (not version or version == found.version):
+            return found
+        if found is not None and version in found.outdated:
+            return found
+        with self._loading[key]:
+            return self._checked(key, version)
+
+    def forget(self, kind: str, name: str) -> None:
+        """Unload a model or script: it was replaced or removed."""
+        self._changes[kind, name] += 1
+        for key in [key for key in self._shelved if key[:2] == (kind, name)]:
+            self._shelved.pop(key, None)
+
+    def verify(self) -> None:
+        """Unload everything that is stored in another version, or not at all."""
+        for (kind, name, _), shelved in list(self._shelved.items()):
+            stored = self._store.find(kind, name)
+            if stored is None or stored.version != shelved.version:
+                self.forget(kind, name)
+
+    def _checked(self, key: _Key, version: str) -> Shelved:
+        kind, name, device = key
+        found = self._shelved.get(key)
+        if found is not None and version not in ("", found.version):
+            stored = self._store.find(kind, name)
+            if stored is not None and stored.version == found.version:
+                found.outdated.add(version)
+            else:
+                found = None
+        if found is None:
+            changes = self._changes[kind, name]
+            found = self._load(kind, name, device)
+            # Something that was replaced meanwhile serves this request, but no other.
+            if changes == self._changes[kind, name]:
+                self._shelved[key] = found
+        return found
+
+    def _load(self, kind: str, name: str, device: str) -> Shelved:
+        try:
+            stored, data = self._store.read(kind, name)
+            made = self._made(stored, data, device or stored.device)
+        except Fault:
+            raise
+        except RedisReplyError as error:
+            raise Fault("missing", error.message, error.hint) from error
+        except HpcorchError:
+            raise
+        except Exception as error:
+            raise Fault("failed", f"the {kind} {name!r} cannot be loaded: {error}") from error
+        LOG.info("loaded the %s %s (%s, %d bytes)", kind, name, stored.backend, stored.size)
+        return made
+
+    def _made(self, stored: Stored, data: bytearray, wanted: str) -> Shelved:
+        if stored.kind == "script":
+            found = devices.choose(wanted, scripts.devices(stored.backend), self._turn)
+            script = scripts.load(data, stored.backend, found)
+            return Shelved(
+                stored.version,
+                lambda function, arrays, seconds: self._run(
+                    script.function(function), arrays, seconds
+                ),
+            )
+        backend = backends.get(stored.backend)
+        options = LoadOptions(
+            devices.choose(wanted, backend.devices(), self._turn),
+            self._threads,
+            stored.inputs,
+            stored.outputs,
+        )
+        model = backend.load(data, options)
+        if stored.batch_size < 2:
+            return Shelved(
+                stored.version, lambda _, arrays, seconds: self._run(model, arrays, seconds)
+            )
+        batcher = Batcher(
+            lambda arrays, seconds: self._run(model, arrays, seconds),
+            stored.batch_size,
+            stored.min_batch_size,
+            stored.min_batch_timeout / 1000,
+        )
+        return Shelved(stored.version, lambda _, arrays, seconds: batcher.run(arrays, seconds))
+
+    def _run(self, model: Loaded, arrays: Sequence[Tensor], seconds: float) -> list[Tensor]:
+        if not self._runs.acquire(timeout=seconds):
+            raise Fault("timeout", f"the worker was busy with others for {seconds:g} s")
+        try:
+            return model.run(arrays)
+        finally:
+            self._runs.release()

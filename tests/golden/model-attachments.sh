@@ -1,0 +1,499 @@
+#!/bin/bash
+# model app, 1 task(s)
+# made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
+# to submit it by hand: bash THIS_FILE
+# sha256 of what follows: b0e40f470d9af38041849296dfd5d1a83f83cf4bbd5132a093b1f857aae23d89
+set -euo pipefail
+
+HPCORCH_KIND=model
+HPCORCH_NAME=app
+HPCORCH_RUN_DIR=/scratch/exp/app
+HPCORCH_ELEMENTS=1
+HPCORCH_GANG=false
+HPCORCH_SCHEDULER=local
+
+# The array engine of the local scheduler: starts every task of the script, waits, keeps records.
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS
+
+# hpcorch_forward: passes a request to end on to all tasks; those that wait are not started any more.
+hpcorch_forward() {
+  HPCORCH_COUNT=0
+  kill -TERM "${HPCORCH_TASKS[@]}" 2>/dev/null || true
+}
+
+# hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
+hpcorch_has_record() {
+  local file
+  HPCORCH_INDEX=$1
+  if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
+  [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
+}
+
+# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
+hpcorch_record_death() {
+  local file job=${HPCORCH_MARK:-$$}
+  if hpcorch_has_record "$1"; then return 0; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
+  printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
+    "$HPCORCH_INDEX" "$job" "$2" "the task died without a record, exit code $2" >"$file.tmp"
+  chmod 600 -- "$file.tmp"
+  mv -f -- "$file.tmp" "$file"
+}
+
+# hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
+# started by hand shares its session with a person's shell and leaves everything alone.
+hpcorch_sweep() {
+  local directory stat
+  for directory in /proc/[0-9]*; do
+    stat=""
+    { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
+    [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-Z]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
+    kill -KILL "${directory#/proc/}" 2>/dev/null || true
+  done
+}
+
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
+# hpcorch_reap PLACE: waits for that task to end and sees to its record.
+hpcorch_reap() {
+  local pid=${HPCORCH_TASKS[$1]} code=0
+  wait "$pid" || true
+  while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
+  wait "$pid" || code=$?
+  if ((code < 0)); then code=143; fi
+  unset "HPCORCH_TASKS[$1]"
+  hpcorch_record_death "$1" "$code"
+  HPCORCH_WORST=$((code > HPCORCH_WORST ? code : HPCORCH_WORST))
+}
+
+# hpcorch_supervise SCRIPT TOKEN: runs all tasks, no more than allowed at once, and ends with the
+# highest of their exit codes.
+hpcorch_supervise() {
+  local next=0 place most
+  # A table of many tasks is for as many at once as there are CPUs; shards need each other.
+  HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
+  most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
+  if ((most == 0)); then most=$(nproc); fi
+  (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
+  exec {HPCORCH_IDLE}<> <(:)
+  trap hpcorch_forward TERM INT HUP
+  printf '%s: job %s runs %d task(s), logs are in %s\n' \
+    "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
+  while ((next < HPCORCH_COUNT || ${#HPCORCH_TASKS[@]})); do
+    while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
+      # A member that was stopped while it waited for room has got a record by now.
+      if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
+          </dev/null {HPCORCH_IDLE}>&- &
+        HPCORCH_TASKS[next]=$!
+      fi
+      next=$((next + 1))
+    done
+    for place in "${!HPCORCH_TASKS[@]}"; do
+      if ((next >= HPCORCH_COUNT)) || ! kill -0 "${HPCORCH_TASKS[place]}" 2>/dev/null; then
+        hpcorch_reap "$place"
+      fi
+    done
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u "$HPCORCH_IDLE" || true; fi
+  done
+  hpcorch_sweep
+  exit "$HPCORCH_WORST"
+}
+
+case ${1-} in
+  --element) ;;
+  --token) hpcorch_supervise "$0" "$2" ;;
+  # Started by hand: the same process again, with a token that others can find it by.
+  *) exec bash "$0" --token "by-hand-$$" ;;
+esac
+HPCORCH_INDEX=$2
+HPCORCH_JOB=$3
+HPCORCH_TOKEN=$4
+HPCORCH_GENERATION=0
+export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
+
+# What every task does: private files, one exit record, messages, waiting with a deadline.
+# Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_SCHEDULER
+#        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
+
+# hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
+# descriptor HPCORCH_OUTER keeps.
+hpcorch_announce() {
+  hpcorch_say "$@"
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
+}
+
+# hpcorch_say TEXT...: one line of progress.
+hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
+
+# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+hpcorch_fail() {
+  HPCORCH_REASON="$*"
+  hpcorch_say "error: $*" >&2
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
+  exit 1
+}
+
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
+hpcorch_pause() {
+  local seconds
+  printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
+}
+
+# hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
+hpcorch_clock() {
+  local times=()
+  read -r -a times </proc/uptime
+  REPLY=$((10#${times[0]/./}))
+}
+
+# hpcorch_json TEXT: TEXT as the inside of a JSON string, in REPLY.
+hpcorch_json() {
+  REPLY=${1//\\/\\\\}
+  REPLY=${REPLY//\"/\\\"}
+  REPLY=${REPLY//$'\n'/\\n}
+  REPLY=${REPLY//$'\t'/\\t}
+  REPLY=${REPLY//[$'\x01'-$'\x1f']/ }
+}
+
+# hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
+hpcorch_publish() {
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
+  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+}
+
+# hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
+hpcorch_begin() {
+  local mine=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX
+  # Our own files are private; the user's program gets its mask back.
+  HPCORCH_UMASK=$(umask)
+  umask 077
+  exec {HPCORCH_OUTER}>&1
+  mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
+  # What an earlier life of this task has left would mislead the others.
+  rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
+  export HPCORCH_STEP_FILE=$HPCORCH_RUN_DIR/shards/step
+  exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
+    2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
+  HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
+  exec {HPCORCH_IDLE}<> <(:)
+  hpcorch_clock
+  HPCORCH_STARTED=$REPLY
+  trap hpcorch_finish EXIT
+  trap 'hpcorch_on_signal TERM 143' TERM
+  trap 'hpcorch_on_signal INT 130' INT
+  trap 'hpcorch_on_signal HUP 129' HUP
+  # Batch systems send it some time before the walltime ends, when the script asks for it.
+  trap 'hpcorch_on_signal USR1 138' USR1
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
+    hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
+        "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
+    )"
+  fi
+  hpcorch_publish "$mine.started" "$HPCORCH_JOB"
+}
+
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+hpcorch_on_signal() {
+  HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
+  if [[ -n $HPCORCH_CHILD ]]; then
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+  else
+    HPCORCH_REASON="received SIG$1"
+    exit "$2"
+  fi
+}
+
+# hpcorch_await PID: waits for that child through any number of signals; its exit code in REPLY.
+hpcorch_await() {
+  REPLY=0
+  wait "$1" || REPLY=$?
+  while kill -0 "$1" 2>/dev/null; do
+    wait "$1" || true
+  done
+  # A wait that a signal interrupted reports the signal: ask again for the program's own code.
+  REPLY=0
+  wait "$1" || REPLY=$?
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
+}
+
+# hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
+hpcorch_exec() {
+  umask "$HPCORCH_UMASK"
+  exec "$@"
+}
+
+# hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
+hpcorch_node_dir() {
+  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
+    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+}
+
+# hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
+hpcorch_finish() {
+  local code=$? signal=null reason
+  trap '' TERM INT HUP USR1
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
+  if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
+  if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
+  [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
+  hpcorch_json "$HPCORCH_REASON"
+  reason=$REPLY
+  hpcorch_clock
+  hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(
+    printf '{"index":%d,"job":"%s","code":%d,"signal":%s,"elapsed":%d.%02d,"reason":"%s"}' \
+      "$HPCORCH_INDEX" "$HPCORCH_JOB" "$code" "$signal" \
+      $(((REPLY - HPCORCH_STARTED) / 100)) $(((REPLY - HPCORCH_STARTED) % 100)) "$reason"
+  )"
+  exit "$code"
+}
+
+# AI model workers beside a server: started, begun anew when they crash, ended with the server.
+# Reads: HPCORCH_WORKERS HPCORCH_PYTHON HPCORCH_WORKER_CPUS HPCORCH_WORKER_OPTIONS HPCORCH_MODELS
+#        HPCORCH_PIN_SERVER HPCORCH_IPS HPCORCH_BOOT_SECONDS HPCORCH_NODE_DIR HPCORCH_LOG_TAG
+
+HPCORCH_WORKER_PIDS=() HPCORCH_WORKER_BASES=()
+
+# hpcorch_worker_settings ADDRESS TYPE CPU...: how workers find the database, and where they may run;
+# CPU... are all that they may choose from, none: those of this task.
+hpcorch_worker_settings() {
+  local cpu allowed=("${@:3}") found=()
+  HPCORCH_WORKER_ENV=("SSDB=$1" "SR_DB_TYPE=$2" "HPCORCH_CREDENTIALS=")
+  if [[ -e $HPCORCH_SECRETS/credentials ]]; then
+    HPCORCH_WORKER_ENV[2]=HPCORCH_CREDENTIALS=$HPCORCH_SECRETS/credentials
+  fi
+  HPCORCH_PIN_WORKERS=(${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"})
+  ((${#HPCORCH_WORKER_CPUS[@]})) || return 0
+  if ((${#allowed[@]} == 0)); then
+    hpcorch_cpus_of self
+    allowed=("${HPCORCH_NUMBERS[@]}")
+  fi
+  for cpu in "${HPCORCH_WORKER_CPUS[@]}"; do
+    if ((cpu >= ${#allowed[@]})); then
+      hpcorch_fail "the model workers cannot have CPU number $cpu: this task may use" \
+        "${#allowed[@]} CPUs, numbered from 0"
+    fi
+    found+=("${allowed[cpu]}")
+  done
+  hpcorch_join "${found[@]}"
+  HPCORCH_PIN_WORKERS=(taskset -c "$REPLY")
+}
+
+# hpcorch_inference WORD...: becomes hpcorch's Python program for models.
+hpcorch_inference() {
+  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} \
+    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
+}
+
+# hpcorch_worker_log NUMBER: the path of that worker's log, in REPLY.
+hpcorch_worker_log() {
+  REPLY=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.worker.$1.log
+}
+
+# hpcorch_serve NUMBER HOST SHARD: becomes a worker, unless the workers are being ended.
+hpcorch_serve() {
+  local base=$HPCORCH_NODE_DIR/worker.$1
+  # Who ends workers makes the mark first and reads the number then: one of both sees the other.
+  printf '%d\n' "$BASHPID" >"$base.pid"
+  [[ ! -e $base.ending ]] || exit 0
+  hpcorch_inference serve --name "$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.$1" \
+    --shard "$3" --host "$2" --socket "$base.socket" --ready "$base.ready" --turn "$1" \
+    ${HPCORCH_WORKER_OPTIONS[@]+"${HPCORCH_WORKER_OPTIONS[@]}"}
+}
+
+# hpcorch_keep_worker NUMBER HOST SHARD: a worker's life: run it, and run it again when it crashed.
+hpcorch_keep_worker() {
+  local base=$HPCORCH_NODE_DIR/worker.$1 pause=100 began
+  # Batch systems signal every process of a job: workers serve as long as their server does.
+  trap '' TERM INT HUP USR1 USR2
+  while :; do
+    hpcorch_clock
+    began=$REPLY
+    (hpcorch_serve "$@") </dev/null &
+    hpcorch_await "$!"
+    rm -f -- "$base.pid"
+    if [[ ! -e $base.ready ]]; then
+      : >"$base.failed"
+      return 0
+    fi
+    hpcorch_say "model worker $1 ended with exit code $REPLY and is started again"
+    # One that crashes at once must not keep the node busy.
+    hpcorch_clock
+    pause=$((REPLY - began > 1000 ? 100 : pause * 2))
+    hpcorch_pause "$((pause < 5000 ? pause : 5000))"
+  done
+}
+
+# hpcorch_start_workers HOST ADDRESS TYPE CPU...: starts all workers and waits until they are ready.
+# HOST is where they listen for other nodes, or empty; CPU... as in hpcorch_worker_settings.
+hpcorch_start_workers() {
+  local number
+  hpcorch_worker_settings "${@:2}"
+  for ((number = 0; number < HPCORCH_WORKERS; number++)); do
+    hpcorch_worker_log "$number"
+    hpcorch_keep_worker "$number" "$1" "$2" >>"$REPLY" 2>&1 &
+    HPCORCH_WORKER_PIDS+=("$!")
+    HPCORCH_WORKER_BASES+=("$HPCORCH_NODE_DIR/worker.$number")
+  done
+  for ((number = 0; number < HPCORCH_WORKERS; number++)); do hpcorch_await_worker "$number"; done
+}
+
+# hpcorch_await_worker NUMBER: ends the task, with the worker's last words, if it does not start.
+hpcorch_await_worker() {
+  local base=$HPCORCH_NODE_DIR/worker.$1 deadline log
+  hpcorch_worker_log "$1"
+  log=$REPLY
+  hpcorch_clock
+  deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
+  until [[ -e $base.ready ]]; do
+    if [[ -e $base.failed ]]; then
+      hpcorch_fail "model worker $1 does not start: $(tail -n 1 -- "$log")"
+    fi
+    hpcorch_clock
+    ((REPLY < deadline)) ||
+      hpcorch_fail "model worker $1 was not ready within $HPCORCH_BOOT_SECONDS s"
+    hpcorch_pause 50
+  done
+}
+
+# hpcorch_load_models: loads the models of the job's list, if it has one, into all workers.
+hpcorch_load_models() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.models.log
+  [[ -n $HPCORCH_MODELS ]] || return 0
+  (hpcorch_inference load "$HPCORCH_MODELS") </dev/null >"$log" 2>&1 &
+  hpcorch_await "$!"
+  if ((REPLY != 0)); then
+    hpcorch_fail "the models could not be loaded: $(tail -n 1 -- "$log")"
+  fi
+}
+
+# hpcorch_load_elsewhere: loads the models into the one database that the program is told of.
+hpcorch_load_elsewhere() {
+  local word
+  HPCORCH_PIN_WORKERS=() HPCORCH_WORKER_ENV=()
+  for word in ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"}; do
+    if [[ $word =~ ^(SSDB|SR_DB_TYPE|HPCORCH_CREDENTIALS)[^=]*=(.*) ]]; then
+      HPCORCH_WORKER_ENV+=("${BASH_REMATCH[1]}=${BASH_REMATCH[2]}")
+    fi
+  done
+  hpcorch_load_models
+}
+
+# hpcorch_end_workers: ends them; harmless when there are none.
+hpcorch_end_workers() {
+  local at base pid
+  for at in "${!HPCORCH_WORKER_PIDS[@]}"; do
+    base=${HPCORCH_WORKER_BASES[at]}
+    : >"$base.ending"
+    # First who would start it again. They ignore all signals but this one.
+    kill -KILL "${HPCORCH_WORKER_PIDS[at]}" 2>/dev/null || true
+    # Bash tells of a killed child, which is no news here.
+    { wait "${HPCORCH_WORKER_PIDS[at]}" || true; } 2>/dev/null
+    pid=""
+    { read -r pid <"$base.pid" || true; } 2>/dev/null
+    if [[ -n $pid ]]; then kill -KILL "$pid" 2>/dev/null || true; fi
+  done
+  HPCORCH_WORKER_PIDS=() HPCORCH_WORKER_BASES=()
+}
+
+# A user's program: it waits for its databases, gets their addresses, and its exit code counts.
+# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS
+
+# hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
+hpcorch_json_field() {
+  local text=""
+  REPLY=""
+  { IFS= read -r text <"$1"; } 2>/dev/null || return 1
+  [[ $text =~ \"$2\":\"(([^\"\\]|\\.)*)\" ]] || return 1
+  REPLY=${BASH_REMATCH[1]//\\\"/\"}
+  REPLY=${REPLY//\\\\/\\}
+}
+
+# hpcorch_database_ended DIRECTORY: has the database there ended? Why, in REPLY.
+hpcorch_database_ended() {
+  local file
+  for file in "$1"/exit/*; do
+    [[ $file != *.tmp && -e $file ]] || continue
+    hpcorch_json_field "$file" reason && [[ -n $REPLY ]] || REPLY="it was stopped"
+    return 0
+  done
+  return 1
+}
+
+# hpcorch_use_database DIRECTORY SUFFIX: waits for it and adds its variables to the program's.
+hpcorch_use_database() {
+  local directory=$1 suffix=$2 waited=0
+  until [[ -e $directory/address.env ]]; do
+    if hpcorch_database_ended "$directory"; then
+      hpcorch_fail "the database in $directory has ended: $REPLY"
+    fi
+    if ((!waited)); then hpcorch_say "waiting for the database in $directory"; fi
+    waited=1
+    hpcorch_pause 100
+  done
+  hpcorch_json_field "$directory/address.json" ssdb || hpcorch_fail "$directory/address.json is damaged"
+  hpcorch_variable SSDB "$suffix" "$REPLY"
+  hpcorch_json_field "$directory/address.json" type && hpcorch_variable SR_DB_TYPE "$suffix" "$REPLY"
+  if hpcorch_json_field "$directory/address.json" credentials; then
+    hpcorch_variable HPCORCH_CREDENTIALS "$suffix" "$REPLY"
+  fi
+}
+
+# hpcorch_variable NAME SUFFIX VALUE: one variable of the program. Shells drop names with a '-' or
+# '.', so that programs started through one find the value under a name that shells keep.
+hpcorch_variable() {
+  local alias=${2//[!A-Za-z0-9_]/_}
+  HPCORCH_PROGRAM_ENV+=("$1$2=$3")
+  if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
+}
+
+# hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
+hpcorch_run_program() {
+  cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
+  HPCORCH_CHILD=$!
+  hpcorch_await "$HPCORCH_CHILD"
+  HPCORCH_CHILD=""
+  HPCORCH_CODE=$REPLY
+  if ((HPCORCH_CODE != 0)); then
+    HPCORCH_REASON="the program ended with exit code $HPCORCH_CODE"
+    if ((HPCORCH_CODE == 127)); then
+      HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
+    fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
+    fi
+  fi
+}
+
+HPCORCH_WORK_DIR=/scratch/exp/app
+HPCORCH_PROGRAM=(/opt/app/program)
+HPCORCH_PROGRAM_ENV=()
+HPCORCH_WORKERS=0
+HPCORCH_PYTHON=/opt/python3
+HPCORCH_WORKER_CPUS=()
+HPCORCH_WORKER_OPTIONS=()
+HPCORCH_MODELS=/scratch/exp/app/models/ec593303cc0f1d72/list.json
+
+HPCORCH_CODE=0
+hpcorch_begin
+hpcorch_use_database /scratch/exp/near-by _near-by
+hpcorch_load_elsewhere
+hpcorch_run_program
+exit "$HPCORCH_CODE"
