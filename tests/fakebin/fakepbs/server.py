@@ -26,6 +26,7 @@ from tests.fakebin.fakepbs.cluster import Cluster, Settings
 from tests.fakebin.fakepbs.mom import Mom
 
 TICK = 0.05
+PATIENCE = 5.0
 BANNER = "*** Welcome to the pretended PBS 23.06 ***\n\n"
 LOST = "qsub: Batch protocol error (errno=15031)\n"
 
@@ -60,8 +61,14 @@ class Server:
                 session.process.wait()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection.makefile("r") as stream:
-            message: dict[str, Any] = json.loads(stream.readline())
+        # A program that is killed while it asks must not hold up the others.
+        connection.settimeout(PATIENCE)
+        try:
+            with connection.makefile("r") as stream:
+                message: dict[str, Any] = json.loads(stream.readline())
+        except (OSError, ValueError):
+            connection.close()
+            return
         fault = self._cluster.settings.faults.get(message["program"], "")
         if fault == "hang":
             self._forgotten.append(connection)
