@@ -79,7 +79,7 @@ $(FOR_TESTS): $(CREATED) setup.cfg pyproject.toml
 	@touch $@ $(FOR_USE)
 
 $(FOR_AI): $(FOR_TESTS)
-	$(BIN)/pip install -q -e '.[test,test_ai]'
+	$(BIN)/pip install -q -e '.[test,frameworks]'
 	@touch $@
 
 $(FOR_BROWSER): $(FOR_TESTS)
