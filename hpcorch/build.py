@@ -36,6 +36,7 @@ from hpcorch.plan import (
     plan_ensemble,
     plan_model,
 )
+from hpcorch.plan.launch import usual_command
 from hpcorch.render import Renderer
 from hpcorch.schedulers.base import Limits, Scheduler
 from hpcorch.sites import Site, template_dirs
@@ -230,8 +231,8 @@ class Builder:
         if self._site.mpi != "auto":
             return self._site.mpi
         command = settings.run_command
-        if command == "auto" and self._scheduler.name == "pbs":
-            command = "mpiexec"
+        if command == "auto":
+            command = usual_command(self._scheduler.name)
         path = shutil.which(command, path=self._environ.get("PATH"))
         if path is None or command not in _MPI_COMMANDS:
             return ""

@@ -91,13 +91,13 @@ def template_dirs(site: Site, environ: Mapping[str, str]) -> tuple[str, ...]:
     The user's own directory and the machine's, where there are any, and between them those that the
     profile names, which must be there.
     """
-    user, machine = (str(item / "templates") for item in (_user_dir(environ), _SYSTEM_DIR))
-    found = [item for item in (user, machine) if os.path.isdir(item)]  # noqa: PTH112 - never raises
-    return tuple(
-        item
-        for item in (user, *site.template_dirs, machine)
-        if item in site.template_dirs or item in found
-    )
+    return (*_if_there(_user_dir(environ)), *site.template_dirs, *_if_there(_SYSTEM_DIR))
+
+
+def _if_there(folder: Path) -> tuple[str, ...]:
+    templates = str(folder / "templates")
+    # Path.is_dir raises where a parent may not be entered, which is no reason to refuse anything.
+    return (templates,) if os.path.isdir(templates) else ()  # noqa: PTH112
 
 
 def _user_dir(environ: Mapping[str, str]) -> Path:

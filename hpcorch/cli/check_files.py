@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import stat
 import tempfile
@@ -17,7 +18,8 @@ from hpcorch.sites import Site, template_dirs
 
 # sockaddr_un holds 108 bytes, one of them the terminating NUL.
 _LONGEST_SOCKET_PATH = 107
-_SOCKET = "hpcorch.XXXXXXXX/db.socket"
+# The longest socket that a colocated job makes below TMPDIR; the X stand for its random name.
+_SOCKET = "hpcorch.XXXXXXXXXXXX.{node}/server0/worker.0.socket"
 _MOST_SKEW_SECONDS = 2.0
 _LITTLE_SPACE = 2**30
 _OTHER_PLACE = "choose another file system with --path"
@@ -137,7 +139,8 @@ def space(directory: Path) -> Finding:
 
 def temporary(tmpdir: str) -> list[Finding]:
     """Look at the directory for sockets: it must be there, be writable and have a short path."""
-    path = f"{tmpdir.rstrip('/')}/{_SOCKET}"
+    name = _SOCKET.format(node=platform.node().partition(".")[0])
+    path = f"{tmpdir.rstrip('/')}/{name}"
     length = len(os.fsencode(path))
     cure = "export TMPDIR=/tmp, or another short path"
     usable = os.access(tmpdir, os.W_OK | os.X_OK) and Path(tmpdir).is_dir()

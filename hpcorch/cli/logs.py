@@ -205,6 +205,7 @@ def _follow(runs: Sequence[Run], files: Sequence[LogFile], lines: int | None) ->
         out.flush()
         if last:
             return
+        # Nothing tells when a file on a shared file system grows.
         time.sleep(_POLL_SECONDS)
 
 

@@ -78,6 +78,7 @@ def _watch(args: Namespace, watcher: Watcher) -> None:
             _show_changes(args, shots, told)
         if all(over(shot) for shot in shots):
             return
+        # How often a person wants to see it; the scheduler is asked more rarely.
         time.sleep(_REFRESH_SECONDS)
 
 

@@ -199,6 +199,7 @@ def _check_size(header: Header, size: int) -> None:
 def _filled(source: Source, layout: Layout) -> Tensor:
     memory = np.empty(layout.size, np.uint8)
     if layout.size:
+        # NumPy's types do not say that arrays are buffers before Python 3.12.
         source.into(memoryview(memory))  # type: ignore[arg-type]
     array: Tensor = memory.view(layout.dtype).reshape(layout.shape)
     return array

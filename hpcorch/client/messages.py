@@ -79,16 +79,13 @@ def answer_parser() -> Parser[Answer]:
 
 
 def _request(found: Mapping[str, Any]) -> Request:
-    seconds = found.get("seconds")
-    # NaN compares false with everything.
-    if type(seconds) not in (int, float) or not 0 < float(seconds) < 1e9:  # type: ignore[arg-type]
-        raise FrameError("a request does not say how long it may take")
+    seconds = _duration(found.get("seconds"))
     if found.get("work") not in WORKS:
         raise FrameError(f"a request is for {found.get('work')!r}, which no worker does")
     return Request(
         work=_text(found, "work"),
         name=_text(found, "name"),
-        seconds=float(seconds),  # type: ignore[arg-type]
+        seconds=seconds,
         function=_text(found, "function"),
         version=_text(found, "version"),
         device=_text(found, "device"),
@@ -103,6 +100,13 @@ def _answer(found: Mapping[str, Any]) -> Answer:
     if fault and fault not in FAULTS:
         raise FrameError(f"an answer tells of {fault!r}, which no worker does")
     return Answer(fault, _text(found, "text"), read_layouts(found.get("arrays")))
+
+
+def _duration(value: object) -> float:
+    # A flag is no number here, and NaN compares false with everything.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
+        raise FrameError("a request does not say how long it may take")
+    return float(value)
 
 
 def _text(found: Mapping[str, Any], field: str) -> str:

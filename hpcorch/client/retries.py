@@ -60,6 +60,7 @@ class Attempts:
             self._redirects += 1
             if self._redirects <= _QUICK_REDIRECTS:
                 return True
+        # Longer each time, and never past the deadline.
         time.sleep(min(self._pause, left))
         self._pause = min(2 * self._pause, self._interval)
         return True

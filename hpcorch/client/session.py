@@ -103,6 +103,7 @@ def poll(condition: Callable[[], bool], frequency_ms: int, tries: int) -> bool:
     check_number(tries, "num_tries", 0)
     for attempt in range(tries):
         if attempt:
+            # The pause is what the caller has asked for.
             time.sleep(frequency_ms / 1000)
         if condition():
             return True

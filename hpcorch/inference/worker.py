@@ -85,6 +85,7 @@ def serve(options: WorkerOptions) -> None:
     options.ready.touch()
     LOG.info("%s is ready", address)
     while not service.is_stuck():
+        # The work is done by other threads; this one only looks after them.
         time.sleep(_LOOK_SECONDS)
     LOG.error("a run does not come to an end: the worker begins anew")
     os._exit(1)

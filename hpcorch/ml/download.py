@@ -170,6 +170,7 @@ class DataDownloader:
             trials += 1
             if 0 <= self._trials <= trials:
                 raise RedisTimeoutError(f"{what} was not there after {trials} looks")
+            # The database tells nobody that something has come: it is asked, as often as was said.
             time.sleep(self._wait_interval)
 
 

@@ -14,6 +14,7 @@ from hpcorch.ml.download import DataDownloader
 __all__ = ["DataGenerator", "DataLoader"]
 
 
+# Types of torch are not looked at, since it may be missing: its class is Any to the checker.
 class DataGenerator(DataDownloader, IterableDataset):  # type: ignore[misc]
     """A DataDownloader that yields torch tensors; its arguments are those of DataDownloader.
 

@@ -108,12 +108,17 @@ def program_words(
     return tuple(words)
 
 
+def usual_command(scheduler: str) -> str:
+    """Return the launch command that auto stands for when there are many processes."""
+    return _FOR_MANY.get(scheduler, "none")
+
+
 def command_name(settings: RunSettings, resources: Resources, target: Target) -> str:
     """Return the launch command that `settings` asks for; auto takes one for many processes."""
     if settings.run_command != "auto":
         return settings.run_command
     many = settings.task_count() > 1 or resources.nodes > 1
-    return _FOR_MANY.get(target.scheduler.name, "none") if many else "none"
+    return usual_command(target.scheduler.name) if many else "none"
 
 
 def mpi_library(command: str, mpi: str) -> str:

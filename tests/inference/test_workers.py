@@ -287,7 +287,7 @@ def test_a_model_that_makes_no_sense_is_refused(client, changes, said):
 
 def test_many_callers_share_batches(client, connect, uds_lab):
     client.set_model(
-        "batched", MLP, "ONNX", batch_size=64, min_batch_size=6, min_batch_timeout=5000
+        "batched", MLP, "ONNX", batch_size=64, min_batch_size=6, min_batch_timeout=60_000
     )
     began = time.monotonic()
     with ThreadPoolExecutor(6) as pool:
@@ -295,7 +295,7 @@ def test_many_callers_share_batches(client, connect, uds_lab):
     for number, item in enumerate(found):
         close(item, RESULT[number % 3][None])
     # Nobody waited for the time-out: the sixth request completed the batch.
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 def test_without_workers_the_error_says_how_to_get_some(own_lab, connect):
