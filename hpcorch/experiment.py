@@ -30,9 +30,9 @@ from hpcorch.log import get_logger
 from hpcorch.roster import Entity, Roster
 from hpcorch.schedulers.base import TaskState
 from hpcorch.sites import load_site
+from hpcorch.snapshots import RunSnapshot
 from hpcorch.starter import Starter
 from hpcorch.startup import Startup
-from hpcorch.track import RunSnapshot
 
 
 class Experiment:

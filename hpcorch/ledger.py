@@ -9,8 +9,9 @@ from hpcorch import report
 from hpcorch.errors import InputError
 from hpcorch.journal import Journal, Run
 from hpcorch.schedulers.base import Scheduler, TaskState
+from hpcorch.snapshots import RunSnapshot, fold
 from hpcorch.stop import stop as stop_runs
-from hpcorch.track import RunSnapshot, Tracker, fold, wait_for
+from hpcorch.track import Tracker, wait_for
 
 # What `only` of start leaves out, by its words.
 _DONE = {

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from hpcorch import report
 from hpcorch.schedulers.base import TaskState
-from hpcorch.track import RunSnapshot, TaskSnapshot
+from hpcorch.snapshots import RunSnapshot, TaskSnapshot
 
 if TYPE_CHECKING:
     from rich.table import Table

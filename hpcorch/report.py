@@ -8,8 +8,8 @@ from pathlib import Path
 from hpcorch.journal import Run
 from hpcorch.rundir import job_label, member_names
 from hpcorch.schedulers.base import Scheduler, TaskState
+from hpcorch.snapshots import RunSnapshot, TaskSnapshot
 from hpcorch.submit import Built
-from hpcorch.track import RunSnapshot, TaskSnapshot
 
 HEADERS = ("", "Name", "Entity-Type", "JobID", "RunID", "Time", "Status", "Returncode")
 WENT_WRONG = (TaskState.FAILED, TaskState.LOST, TaskState.TIMED_OUT)

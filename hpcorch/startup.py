@@ -11,7 +11,8 @@ from hpcorch.database import Database
 from hpcorch.errors import StartFailed
 from hpcorch.journal import Run
 from hpcorch.schedulers.base import Scheduler, TaskState
-from hpcorch.track import RunSnapshot, TaskSnapshot, Tracker, glance_seconds
+from hpcorch.snapshots import RunSnapshot, TaskSnapshot
+from hpcorch.track import Tracker, glance_seconds
 
 _NOT_BEGUN = (TaskState.QUEUED, TaskState.UNKNOWN)
 # Somebody wants to know why nothing starts: the queue is asked once more before that is told.

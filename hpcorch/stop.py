@@ -17,8 +17,9 @@ from hpcorch.errors import HpcorchError, SchedulerError
 from hpcorch.journal import Journal, Run
 from hpcorch.log import get_logger
 from hpcorch.schedulers.base import JobRef, Scheduler
+from hpcorch.snapshots import RunSnapshot
 from hpcorch.submit import look_up
-from hpcorch.track import RunSnapshot, Tracker
+from hpcorch.track import Tracker
 
 # How long a task may take to end by itself before it is killed, as batch systems do it.
 GRACE_SECONDS = 30.0

@@ -14,7 +14,8 @@ from hpcorch.paths import templates_dir
 from hpcorch.rundir import member_names
 from hpcorch.schedulers.base import Scheduler
 from hpcorch.sites import load_site
-from hpcorch.track import RunSnapshot, Tracker, fold
+from hpcorch.snapshots import RunSnapshot, fold
+from hpcorch.track import Tracker
 
 
 def locate(where: str) -> list[Run]:

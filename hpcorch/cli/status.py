@@ -15,7 +15,7 @@ from hpcorch.cli.runs import Watcher, locate, over
 from hpcorch.database import Database
 from hpcorch.errors import HpcorchError
 from hpcorch.rundir import member_names
-from hpcorch.track import RunSnapshot
+from hpcorch.snapshots import RunSnapshot
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -12,9 +12,9 @@ from hpcorch.cli import output
 from hpcorch.cli.runs import Watcher, chosen, journal_of, locate
 from hpcorch.errors import InputError
 from hpcorch.log import get_logger
+from hpcorch.snapshots import RunSnapshot
 from hpcorch.stop import GRACE_SECONDS
 from hpcorch.stop import stop as stop_runs
-from hpcorch.track import RunSnapshot
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

@@ -12,7 +12,7 @@ import pytest
 from hpcorch import progress
 from hpcorch.journal import Run
 from hpcorch.schedulers.base import TaskState
-from hpcorch.track import RunSnapshot, TaskSnapshot
+from hpcorch.snapshots import RunSnapshot, TaskSnapshot
 from tests.helpers import DEADLINE
 
 DRIVER = """

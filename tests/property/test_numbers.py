@@ -13,7 +13,7 @@ from hpcorch.describe import cpus
 from hpcorch.errors import InputError
 from hpcorch.rundir import ExitRecord
 from hpcorch.schedulers.base import TaskState, TaskStatus
-from hpcorch.track import TaskSnapshot, merge
+from hpcorch.snapshots import TaskSnapshot, merge
 
 NUMBERS = st.sets(st.integers(0, 5000), max_size=60)
 

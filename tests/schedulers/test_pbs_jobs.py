@@ -14,7 +14,7 @@ from hpcorch.describe.settings import BatchSettings, RunSettings
 from hpcorch.plan import plan_model
 from hpcorch.rundir import ExitRecord
 from hpcorch.schedulers.base import TaskState
-from hpcorch.track import merge
+from hpcorch.snapshots import merge
 from tests.fakebin.pbs import FakePbs
 from tests.helpers import render, target, until
 

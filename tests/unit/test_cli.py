@@ -16,7 +16,7 @@ from hpcorch.cli import check_files, check_programs, check_system, doctor, findi
 from hpcorch.cli.main import VERBS, exit_code, main
 from hpcorch.journal import Journal, Part, Run
 from hpcorch.schedulers.base import JobId, TaskState
-from hpcorch.track import RunSnapshot, TaskSnapshot
+from hpcorch.snapshots import RunSnapshot, TaskSnapshot
 
 # No process has such a number, so that the queue never lists it.
 GONE = "999999999"

@@ -10,8 +10,8 @@ from hpcorch import Experiment
 from hpcorch.errors import InputError, InputTypeError
 from hpcorch.journal import Run
 from hpcorch.schedulers.base import TaskState
+from hpcorch.snapshots import RunSnapshot, TaskSnapshot
 from hpcorch.startup import Progress
-from hpcorch.track import RunSnapshot, TaskSnapshot
 
 RUNNING, QUEUED = TaskState.RUNNING, TaskState.QUEUED
 

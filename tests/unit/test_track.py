@@ -11,7 +11,8 @@ from hpcorch.errors import CommandFailed, CommandTimeout
 from hpcorch.journal import Part, Run
 from hpcorch.schedulers.base import JobId, Result, TaskState
 from hpcorch.schedulers.local import LocalScheduler
-from hpcorch.track import RunSnapshot, TaskSnapshot, Tracker, fold
+from hpcorch.snapshots import RunSnapshot, TaskSnapshot, fold
+from hpcorch.track import Tracker
 
 
 class Eager(LocalScheduler):
