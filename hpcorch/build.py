@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from hpcorch import __version__, schedulers, server, shell
+from hpcorch import __version__, rundir, schedulers, server, shell
 from hpcorch.checkpoints import find_checkpoint
 from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
@@ -24,18 +24,22 @@ from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError, SchedulerError
 from hpcorch.frameworks import check_frameworks
 from hpcorch.module.library import find_module
+from hpcorch.nodefiles import node_lists
 from hpcorch.paths import templates_dir
 from hpcorch.plan import (
     DatabaseUse,
     Machine,
     Plan,
     Target,
+    array_size,
     check_limits,
+    check_site,
     chunked,
     plan_database,
     plan_ensemble,
     plan_model,
 )
+from hpcorch.plan.configure import DEFAULT_MARKER
 from hpcorch.plan.launch import usual_command
 from hpcorch.render import Renderer
 from hpcorch.schedulers.base import Limits, Scheduler
@@ -69,7 +73,7 @@ def choose_scheduler(
     if launcher != "auto":
         name, reason = launcher, "it was asked for"
     elif site.scheduler != "auto":
-        name, reason = site.scheduler, f"{site.origins['scheduler']} says so"
+        name, reason = site.scheduler, f"{site.origin('scheduler')} says so"
     else:
         name, reason = _detect(environ)
     if name == "slurm" and environ.get("SLURM_JOB_ID"):
@@ -78,8 +82,7 @@ def choose_scheduler(
         name, reason = "pbs-steps", f"this is inside the PBS job {environ['PBS_JOBID']}"
     if name == "pbs" and site.pbs_dialect == "torque":
         name, reason = "torque", f"{site.origins['pbs_dialect']} says so"
-    timeout = site.command_timeout_seconds
-    return schedulers.create(name, templates_dir(), environ, site.pbs_place, timeout), reason
+    return schedulers.create(name, templates_dir(), environ, site.options()), reason
 
 
 def _detect(environ: Mapping[str, str]) -> tuple[str, str]:
@@ -156,6 +159,7 @@ class Builder:
 
     def database(self, database: Orchestrator, run_dir: Path) -> Plan:
         """Plan a standard database; raises InputError or SecurityError."""
+        rundir.refuse_file(database.name, run_dir)
         self._check_interfaces("interface", database.interfaces)
         _check_modules(database.module_paths)
         restore = ""
@@ -166,6 +170,7 @@ class Builder:
 
     def model(self, model: Model, uses: Sequence[DatabaseUse], run_dir: Path) -> Plan:
         """Plan a program; raises InputError."""
+        rundir.refuse_file(model.name, run_dir)
         machine = self._machine_beside(model)
         program, *further = self._programs(model)
         target = replace(self._target(run_dir), mpi=self._mpi(model.run_settings))
@@ -177,8 +182,13 @@ class Builder:
         uses: Sequence[DatabaseUse],
         run_dir: Path,
         only: Collection[int] | None = None,
+        marker: str = DEFAULT_MARKER,
     ) -> Plan:
-        """Plan an ensemble, or of its members those of the numbers `only`; raises InputError."""
+        """Plan an ensemble, or of its members those of the numbers `only`; raises InputError.
+
+        `marker` stands on both sides of markers in files that nodes configure.
+        """
+        rundir.refuse_file(ensemble.name, run_dir)
         return plan_ensemble(
             ensemble,
             _cached(self._programs),
@@ -187,6 +197,7 @@ class Builder:
             self._target(run_dir),
             only,
             _cached(lambda model: self._mpi(model.run_settings)),
+            node_lists(ensemble.name, marker),
         )
 
     def finish(self, plan: Plan, limits: Limits | None = None) -> Built:
@@ -194,11 +205,14 @@ class Builder:
 
         Raises LimitError, TemplateError, RenderError; InputError when workers lack a framework.
         """
-        site = self._site.max_array_size if self._scheduler.is_batch else 0
+        batch = self._scheduler.is_batch
+        site = array_size(plan.jobs, self._site) if batch else None
         sizes = filter(None, (limits.array_size if limits else None, site))
         jobs = chunked(plan.jobs, self._scheduler, min(sizes, default=None))
-        if limits is not None:
-            for job in jobs:
+        for job in jobs:
+            default = limits.default_queue if limits is not None else ""
+            check_site(job, self._site, batch=batch, default_queue=default)
+            if limits is not None:
                 check_limits(job.resources, limits)
         workers = [job.workers for job in jobs if job.workers]
         if workers:
@@ -232,7 +246,7 @@ class Builder:
             return self._site.mpi
         command = settings.run_command
         if command == "auto":
-            command = usual_command(self._scheduler.name)
+            command = usual_command(self._scheduler.name, self._site)
         path = shutil.which(command, path=self._environ.get("PATH"))
         if path is None or command not in _MPI_COMMANDS:
             return ""

@@ -4,6 +4,7 @@
 HpcorchError
 ├── InputError (also a ValueError)      what the user said cannot be done; nothing was started
 │   ├── InputTypeError (also a TypeError)
+│   ├── InputFileError (also a FileNotFoundError)
 │   ├── LimitError                      the cluster does not accept as much as was asked for
 │   └── SiteRefusal                     a template of the site does not allow it
 ├── SiteError                           a site profile cannot be used
@@ -45,6 +46,10 @@ class InputError(HpcorchError, ValueError):
 
 class InputTypeError(InputError, TypeError):
     """A value that the user gave has the wrong type."""
+
+
+class InputFileError(InputError, FileNotFoundError):
+    """A file that the user named is not there, or cannot be read."""
 
 
 class LimitError(InputError):

@@ -25,9 +25,11 @@ def check_frameworks(name: str, python: str, needed: Iterable[str]) -> None:
     for framework in needed:
         if not there.get(framework):
             package = PACKAGES[framework]
+            hint = f"{python} -m pip install {package}"
+            if framework == "TORCH":
+                hint += '; a function on numpy arrays does without it: language="PYTHON"'
             raise InputError(
-                f"the model workers of {name} need {framework}: {python} has no {package}",
-                f"{python} -m pip install {package}",
+                f"the model workers of {name} need {framework}: {python} has no {package}", hint
             )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from hpcorch.errors import InputError, RunNotFound
 from hpcorch.rundir import make_private, read_json, storing
@@ -22,7 +24,7 @@ _LOCK_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Part:
-    """One scheduler job of a run: its next `elements` tasks, submitted with a token of its own."""
+    """One scheduler job of a run: its next `elements`, submitted with a token of its own."""
 
     token: str
     elements: int
@@ -35,9 +37,10 @@ class Run:
     """One start of one entity, as the journal tells it. Times are seconds since 1970.
 
     Its tasks are those of its `parts`, one after another: one part, or several when an array may
-    not hold them all. `indices` are the tasks' numbers where those are not simply 0, 1, 2…
-    `again` says that they ran before and other tasks of that run keep what they have left.
-    `stopped` means all tasks, `stopped_tasks` only these numbers.
+    not hold them all. One element of an array may have several tasks (`per_element`), as shards
+    that share a host; the last element then has what is left. `indices` are the tasks' numbers
+    where those are not simply 0, 1, 2… `again` says that they ran before and other tasks of that
+    run keep what they have left. `stopped` means all tasks, `stopped_tasks` only these numbers.
     """
 
     entity: str
@@ -55,10 +58,12 @@ class Run:
     indices: tuple[int, ...] = ()
     again: bool = False
     stopped_tasks: frozenset[int] = frozenset()
+    per_element: int = 1
 
     def __post_init__(self) -> None:
         if not self.parts:
-            object.__setattr__(self, "parts", (Part(self.token, self.elements),))
+            count = -(-self.elements // self.per_element)
+            object.__setattr__(self, "parts", (Part(self.token, count),))
 
     @property
     def numbers(self) -> Sequence[int]:
@@ -93,11 +98,12 @@ class Run:
         return "" if self.job is None else self.job.job
 
     def by_part(self) -> Iterator[tuple[Part, Sequence[int]]]:
-        """Yield each part with the numbers of its tasks."""
+        """Yield each part with the numbers of its tasks, in the order of its elements."""
         first, numbers = 0, self.numbers
         for part in self.parts:
-            yield part, numbers[first : first + part.elements]
-            first += part.elements
+            size = part.elements * self.per_element
+            yield part, numbers[first : first + size]
+            first += size
 
     def refs(self, numbers: Collection[int] | None = None) -> list[JobRef]:
         """Return what a scheduler is asked about: accepted jobs, those with such tasks if given."""
@@ -107,11 +113,16 @@ class Run:
                 continue
             only: tuple[int, ...] = ()
             if numbers is not None:
-                only = tuple(place for place, number in enumerate(mine) if number in numbers)
+                only = self.elements_of(number in numbers for number in mine)
                 if not only:
                     continue
             found.append(JobRef(part.job, part.token, part.elements, self.gang, only))
         return found
+
+    def elements_of(self, tasks: Iterable[bool]) -> tuple[int, ...]:
+        """Return the elements that hold the chosen ones of a part's `tasks`."""
+        chosen = (place // self.per_element for place, wanted in enumerate(tasks) if wanted)
+        return tuple(dict.fromkeys(chosen))
 
     def stop_wanted(self, number: int) -> bool:
         """Whether this task was asked to end while it was alive."""
@@ -136,13 +147,31 @@ class Journal:
         """Where the journal is; what processes share of what they know is there too."""
         return self._path.parent
 
-    def lock(self) -> FileLock:
-        """Return a lock that keeps two drivers of one experiment from starting the same entity.
+    @contextmanager
+    def lock(self) -> Iterator[str]:
+        """Keep two drivers of one experiment from starting the same entity.
 
-        A help, not a guarantee: it does not hold between hosts on every network file system.
+        A help, not a guarantee: it does not hold between hosts on every network file system, and
+        some know no locks at all; why it could not be had is then given. Raises InputError when
+        somebody else does not let go of it.
         """
         make_private(self._path.parent)
-        return FileLock(self._path.with_name("start.lock"), timeout=_LOCK_SECONDS, mode=0o600)
+        path = self._path.with_name("start.lock")
+        lock, missing = FileLock(path, timeout=_LOCK_SECONDS, mode=0o600), ""
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"another driver has been starting something in {self.exp_path} for "
+                f"{_LOCK_SECONDS:g} s",
+                f"if there is none any more, remove {path}",
+            ) from error
+        except (OSError, NotImplementedError) as error:
+            missing = f"{path} cannot be locked: {getattr(error, 'strerror', None) or error}"
+        try:
+            yield missing
+        finally:
+            lock.release()
 
     def exists(self) -> bool:
         """Whether anything was ever submitted here."""
@@ -160,7 +189,10 @@ class Journal:
                 if size and os.pread(handle, 1, size - 1) != b"\n":
                     line = "\n" + line
                 # One write of one line: lines of two writers never mix on a local file system.
-                os.write(handle, line.encode("utf-8", "surrogateescape"))
+                data = line.encode("utf-8", "surrogateescape")
+                if os.write(handle, data) < len(data):
+                    # A disk that is nearly full takes the beginning and complains only next time.
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(handle)
             finally:
                 os.close(handle)
@@ -170,6 +202,8 @@ class Journal:
         several: dict[str, object] = {}
         if len(run.parts) > 1:
             several["parts"] = [[part.token, part.elements] for part in run.parts]
+        if run.per_element > 1:
+            several["per_element"] = run.per_element
         if run.indices:
             several |= {"indices": list(run.indices), "again": run.again}
         self._append(
@@ -177,6 +211,7 @@ class Journal:
             entity=run.entity,
             kind=run.kind,
             directory=run.directory,
+            home=str(self.exp_path),
             elements=run.elements,
             run_id=run.run_id,
             token=run.token,
@@ -221,19 +256,19 @@ class Journal:
             raise InputError(f"{self._path} cannot be read: {error.strerror}") from error
         for line in lines:
             try:
-                _apply(runs, json.loads(line))
-            except (ValueError, KeyError, TypeError):
+                _apply(runs, json.loads(line), self.exp_path)
+            except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
                 continue
         return list(runs.values())
 
 
-def _apply(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
+def _apply(runs: dict[str, Run], event: Mapping[str, Any], exp_path: Path) -> None:
     kind = event["event"]
     if kind == "intent":
         runs[event["token"]] = Run(
             entity=event["entity"],
             kind=event["kind"],
-            directory=event["directory"],
+            directory=_here(event["directory"], event.get("home"), exp_path),
             elements=event["elements"],
             run_id=event["run_id"],
             token=event["token"],
@@ -243,6 +278,7 @@ def _apply(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
             parts=tuple(Part(token, elements) for token, elements in event.get("parts", ())),
             indices=tuple(event.get("indices", ())),
             again=bool(event.get("again", False)),
+            per_element=int(event.get("per_element", 1)),
         )
     elif kind in ("submitted", "rejected"):
         # A part's token is that of its run and a number.
@@ -255,6 +291,13 @@ def _apply(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
         runs[run.token] = run.with_part(part)
     elif kind == "stop":
         _apply_stop(runs, event)
+
+
+def _here(directory: str, home: str | None, exp_path: Path) -> str:
+    """Return where a run directory is now: the experiment may have been moved or copied since."""
+    if home is None or not Path(directory).is_relative_to(home):
+        return directory
+    return str(exp_path / Path(directory).relative_to(home))
 
 
 def _apply_stop(runs: dict[str, Run], event: Mapping[str, Any]) -> None:
@@ -297,17 +340,20 @@ def _run_by_hand(directory: Path) -> Run | None:
     if found is None:
         return None
     try:
+        elements, per_element = int(found["elements"]), int(found.get("per_element", 1))
+        count = -(-elements // per_element)
         return Run(
             entity=str(found["name"]),
             kind=str(found["kind"]),
             directory=str(directory),
-            elements=int(found["elements"]),
+            elements=elements,
             run_id=0,
             token=str(found["token"]),
             scheduler=str(found["scheduler"]),
             submitted_at=(directory / "job.json").stat().st_mtime,
-            parts=(Part(str(found["token"]), int(found["elements"]), JobId(str(found["job"]))),),
+            parts=(Part(str(found["token"]), count, JobId(str(found["job"]))),),
             gang=bool(found.get("gang", False)),
+            per_element=per_element,
         )
-    except (KeyError, ValueError, OSError):
+    except (KeyError, ValueError, ZeroDivisionError, OSError):
         return None

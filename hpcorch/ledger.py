@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hpcorch import report
+from hpcorch import pastruns, report
 from hpcorch.errors import InputError
 from hpcorch.journal import Journal, Run
 from hpcorch.schedulers.base import Scheduler, TaskState
@@ -19,6 +20,7 @@ _DONE = {
     "unfinished": (TaskState.COMPLETED,),
 }
 RERUNS = tuple(_DONE)
+_GOING_SECONDS = 5.0
 
 
 class Ledger:
@@ -29,6 +31,8 @@ class Ledger:
         self._scheduler = scheduler
         self.tracker = Tracker(scheduler, cache=self.journal.directory)
         self._tokens: list[str] = []
+        # Tokens of runs that were seen to have ended; their records may be replaced later on.
+        self._ended: set[str] = set()
         self._taken_over: list[tuple[Journal, Run]] = []
 
     def own(self, tokens: Iterable[str]) -> None:
@@ -37,7 +41,8 @@ class Ledger:
 
     def take_over(self, journal: Journal, run: Run) -> None:
         """Take a run of another journal, or one that was started by hand, for one of these."""
-        self._taken_over.append((journal, run))
+        if all(run.token != known.token for _, known in self._taken_over):
+            self._taken_over.append((journal, run))
 
     def _by_journal(self) -> list[tuple[Journal, list[Run]]]:
         mine = set(self._tokens)
@@ -62,28 +67,58 @@ class Ledger:
         return [run for run in self.journal.runs() if run.entity in names and run.job]
 
     def refuse_if_running(self, runs: Sequence[Run]) -> None:
-        """Refuse to start what any driver has started here and nobody has stopped."""
+        """Refuse to start what any driver has started here and nobody has stopped.
+
+        A job that was stopped or has done its work, and is still on its way out, is waited for a
+        little while. How the runs ended is noted: the next one will replace their records.
+        """
+        self._ended |= {run.token for run in runs if self.tracker.has_ended(run)}
         # Records of tasks that ran again are gone: the scheduler's word is enough here.
-        for shot in Tracker(self._scheduler, patient=False).snapshot(runs):
-            if not shot.state.terminal:
+        tracker = Tracker(self._scheduler, patient=False)
+        end = time.monotonic() + _GOING_SECONDS
+        while (shot := _alive(shots := tracker.snapshot(runs))) is not None:
+            going = shot.run.stopped or shot.run.token in self._ended
+            if not going or time.monotonic() > end:
                 label = report.label(shot.run, self._scheduler) or "unknown"
                 raise InputError(
                     f"{shot.run.entity} is {shot.state} already, as job {label}",
                     f"hpcorch stop {self.journal.exp_path}",
                 )
+            # As often as the scheduler may be asked.
+            time.sleep(tracker.glance)
+        self._ended |= {run.token for run in runs}
+        for shot in shots:
+            seen = self.tracker.has_ended(shot.run)
+            pastruns.note(self.snapshot(shot.run) if seen else shot)
 
-    def to_run_again(self, ensemble: str, only: str) -> list[int]:
-        """Return the numbers of an ensemble's members that are to run again; `only` as in start."""
-        shots = fold(self.tracker.snapshot(self.submitted([ensemble])))
+    def to_run_again(self, ensemble: str, members: int, only: str) -> list[int]:
+        """Return the numbers of an ensemble's members that are to run again; `only` as in start.
+
+        Raises InputError unless it ran here with as many `members`. What any driver has run of the
+        others becomes this experiment's.
+        """
+        runs = self.submitted([ensemble])
+        shots = fold(self.tracker.snapshot(runs))
         if not shots:
             raise InputError(f"only is {only!r}: {ensemble} never ran here")
+        if len(shots[-1].tasks) != members:
+            ran = len(shots[-1].tasks)
+            raise InputError(
+                f"only is {only!r}: {ensemble} has {members} members and ran with {ran}",
+                "leave out only",
+            )
+        first = max(place for place, run in enumerate(runs) if not run.again or place == 0)
+        self.own(run.token for run in runs[first:])
         return [task.index for task in shots[-1].tasks if task.state not in _DONE[only]]
 
     def wait(
-        self, runs: Sequence[Run], each: Callable[[Sequence[RunSnapshot]], None]
+        self,
+        runs: Sequence[Run],
+        each: Callable[[Sequence[RunSnapshot]], None],
+        interval: float = 0.0,
     ) -> list[RunSnapshot]:
-        """Wait until all `runs` have ended; `each` sees every snapshot on the way."""
-        return wait_for(self.tracker, runs, each)
+        """Wait until all `runs` have ended; `each` sees a snapshot every `interval` seconds."""
+        return wait_for(self.tracker, runs, each, interval)
 
     def snapshot(self, run: Run) -> RunSnapshot:
         """Return how one run stands."""
@@ -100,3 +135,8 @@ class Ledger:
             }
             parts = [run for run in runs if run.token in only]
             stop_runs([*whole, *parts], self._scheduler, journal, only=only)
+
+
+def _alive(shots: Iterable[RunSnapshot]) -> RunSnapshot | None:
+    """Return the first run that has not ended."""
+    return next((shot for shot in shots if not shot.state.terminal), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,46 +26,90 @@ _OURS = frozenset(
 )
 
 
+# How names of files become bytes.
+_BYTES = ("utf-8", "surrogateescape")
+
+
 @dataclass(frozen=True)
 class Placement:
-    """What goes into a run directory: source by target, a path inside the directory."""
+    """What goes into a run directory: source by target, a path inside the directory.
+
+    `folders` are those that hold nothing: a program may expect them all the same. `sources` tells
+    whether a source was changed since.
+    """
 
     files: AttachedFiles
     copies: Mapping[str, str]
     links: Mapping[str, str]
     configured: Mapping[str, str]
+    folders: tuple[str, ...] = ()
+    sources: str = ""
 
 
 @dataclass(frozen=True)
 class Order:
-    """What to put where: checked, and not done yet."""
+    """What to put where: checked, and not done yet. `owner` is the ensemble, or the program."""
 
     placement: Placement
     directory: Path
+    owner: str
     name: str
     params: Mapping[str, str]
     marker: str
 
 
-def survey_all(programs: Iterable[tuple[Model, Path]], marker: str | None = None) -> list[Order]:
-    """Look at the files of programs, each with its directory; raises what survey raises.
+def survey_all(
+    programs: Iterable[tuple[str, Model, Path]], marker: str | None = None
+) -> list[Order]:
+    """Look at the files of programs, each with its owner and directory; raises what survey raises.
 
-    Without a marker those that are there already are left out.
+    Without a marker those that are there already are left out. What several members of an ensemble
+    want is looked at once.
     """
     orders = []
-    for model, where in programs:
+    found: dict[tuple[str, AttachedFiles], Placement] = {}
+    sources: dict[AttachedFiles, str] = {}
+    for owner, model, where in programs:
         params = {key: str(value) for key, value in model.params.items()}
-        chosen = marker or generated_marker(where, params, model.files)
+        if model.files not in sources:
+            sources[model.files] = _fingerprint(model.files)
+        chosen = marker or generated_marker(where, params, model.files, sources[model.files])
         if chosen is not None and (params or model.files):
-            found = survey(model.name, model.files)
-            orders.append(Order(found, where, model.name, params, chosen))
+            key = (owner, model.files)
+            if key not in found:
+                found[key] = survey(*key)
+            orders.append(Order(found[key], where, owner, model.name, params, chosen))
     return orders
 
 
 def carry_out(order: Order) -> list[str]:
-    """Do what was surveyed; returns warnings, raises StorageError: see write."""
-    rundir.make_private(order.directory)
-    return write(order.placement, order.directory, order.name, order.params, order.marker)
+    """Put the files into the run directory, and write down the parameters.
+
+    Files of those names are replaced, each at once. Returns warnings: parameters that no file uses,
+    markers that no parameter names. Raises StorageError.
+    """
+    placement, directory = order.placement, order.directory
+    rundir.make_private(directory)
+    for target in placement.folders:
+        rundir.put_folder(directory, target)
+    for target, source in placement.copies.items():
+        rundir.put_copy(directory, target, Path(source))
+    for target, source in placement.links.items():
+        rundir.put_link(directory, target, source)
+    used: set[str] = set()
+    defaults: dict[str, None] = {}
+    for target, source in placement.configured.items():
+        if not Path(source).is_file():
+            rundir.put_copy(directory, target, Path(source))
+            continue
+        done = configure(Path(source).read_bytes(), order.params, order.marker)
+        rundir.put_copy(directory, target, Path(source), done.data)
+        used |= done.used
+        defaults.update(dict.fromkeys(done.defaults))
+    of_files = described(placement.files, order.marker, placement.sources)
+    record = {"name": order.name, "params": dict(order.params), **of_files}
+    rundir.write_whole(directory / rundir.PARAMETERS, json.dumps(record, indent=1) + "\n")
+    return complaints(order.owner, placement, order.params, used, list(defaults))
 
 
 def survey(name: str, files: AttachedFiles) -> Placement:
@@ -79,7 +124,9 @@ def survey(name: str, files: AttachedFiles) -> Placement:
         if not Path(path).exists():
             raise _missing("to_symlink", name, path)
     links = _by_target("to_symlink", name, ((Path(path).name, path) for path in files.to_symlink))
-    folders = {str(parent) for target in (*copies, *configured) for parent in Path(target).parents}
+    empty = _empty_folders((*files.to_copy, *files.to_configure))
+    inside = {str(it) for name in (*copies, *configured, *empty) for it in Path(name).parents}
+    folders = {*inside, *empty}
     for target in (*copies, *configured, *links):
         _refuse_ours(name, target)
         if target in folders or (target in links and target in {*copies, *configured}):
@@ -89,38 +136,20 @@ def survey(name: str, files: AttachedFiles) -> Placement:
         {target: path for target, path in copies.items() if target not in configured},
         links,
         configured,
+        tuple(sorted(empty)),
+        _fingerprint(files),
     )
 
 
-def write(
-    placement: Placement,
-    directory: Path,
-    name: str,
-    params: Mapping[str, str],
-    marker: str = DEFAULT_MARKER,
-) -> list[str]:
-    """Put the files into a run directory that exists, and write down the parameters.
+def note_marker(directory: Path, name: str, marker: str) -> None:
+    """Write down that an ensemble was generated: its nodes ask for the marker later."""
+    text = json.dumps({"name": name, "marker": marker}, indent=1) + "\n"
+    rundir.write_whole(directory / rundir.PARAMETERS, text)
 
-    Files of those names are replaced, each at once. Returns warnings: parameters that no file uses,
-    markers that no parameter names. Raises StorageError.
-    """
-    for target, source in placement.copies.items():
-        rundir.put_copy(directory, target, Path(source))
-    for target, source in placement.links.items():
-        rundir.put_link(directory, target, source)
-    used: set[str] = set()
-    defaults: dict[str, None] = {}
-    for target, source in placement.configured.items():
-        if not Path(source).is_file():
-            rundir.put_copy(directory, target, Path(source))
-            continue
-        done = configure(Path(source).read_bytes(), params, marker)
-        rundir.put_copy(directory, target, Path(source), done.data)
-        used |= done.used
-        defaults.update(dict.fromkeys(done.defaults))
-    record = {"name": name, "marker": marker, **_described(params, placement.files)}
-    rundir.write_whole(directory / rundir.PARAMETERS, json.dumps(record, indent=1) + "\n")
-    return list(_warnings(name, placement, params, used, list(defaults)))
+
+def noted_marker(directory: Path) -> str:
+    """Return the marker of an ensemble's files, the usual one if it was not generated."""
+    return str(rundir.parameters(directory).get("marker") or DEFAULT_MARKER)
 
 
 def is_generated(directory: Path) -> bool:
@@ -129,19 +158,57 @@ def is_generated(directory: Path) -> bool:
 
 
 def generated_marker(
-    directory: Path, params: Mapping[str, str], files: AttachedFiles
+    directory: Path, params: Mapping[str, str], files: AttachedFiles, sources: str
 ) -> str | None:
-    """Return the marker to generate a directory with, None if it was generated from all this."""
+    """Return the marker to generate a directory with, None if it was generated from all this.
+
+    `sources` is how the files are now. Those that were removed meanwhile are not missed.
+    """
     known = rundir.parameters(directory)
-    wanted = _described(params, files)
+    marker = str(known.get("marker") or DEFAULT_MARKER)
+    unknown = not sources or "sources" not in known
+    seen = str(known.get("sources")) if unknown else sources
+    wanted = {"params": dict(params), **described(files, marker, seen)}
+    if unknown:
+        del wanted["sources"]
     if not (params or files) or all(known.get(key) == value for key, value in wanted.items()):
         return None
-    return str(known.get("marker") or DEFAULT_MARKER)
+    return marker
 
 
-def _described(params: Mapping[str, str], files: AttachedFiles) -> dict[str, object]:
+def _fingerprint(files: AttachedFiles) -> str:
+    """Return what changes when a source does: of times and sizes. Empty when one is missing."""
+    found = hashlib.sha256()
+    try:
+        for path in (*files.to_copy, *files.to_configure):
+            for source in _walked(path):
+                found.update(f"{source}\0{_state(source)}\0".encode(*_BYTES))
+    except OSError:
+        return ""
+    return found.hexdigest()
+
+
+def _walked(path: str) -> Iterator[str]:
+    yield os.path.realpath(path)
+    for folder, directories, names in os.walk(path):
+        directories.sort()
+        yield from (f"{folder}/{name}" for name in sorted((*directories, *names)))
+
+
+def _state(source: str) -> str:
+    path = Path(source)
+    if path.is_dir():
+        # Its time tells of files that have come and gone as well.
+        return ""
+    known = path.stat() if path.exists() else path.lstat()
+    return f"{known.st_mtime_ns} {known.st_size}"
+
+
+def described(files: AttachedFiles, marker: str, sources: str) -> dict[str, object]:
+    """Return what is written down of files that were put into a run directory."""
     return {
-        "params": dict(params),
+        "marker": marker,
+        "sources": sources,
         "to_copy": list(files.to_copy),
         "to_symlink": list(files.to_symlink),
         "to_configure": list(files.to_configure),
@@ -158,14 +225,19 @@ def checked_marker(tag: object) -> str:
     return found
 
 
-def _warnings(
-    name: str, placement: Placement, params: Mapping[str, str], used: set[str], defaults: list[str]
-) -> Iterator[str]:
+def complaints(
+    name: str, placement: Placement, params: Iterable[str], used: set[str], defaults: list[str]
+) -> list[str]:
+    """Return warnings: parameters that no file uses, markers that no parameter names."""
+    found = []
     unused = [key for key in params if key not in used]
     if placement.configured and unused:
-        yield f"params of {name} are in none of its configured files: {_some(unused)}"
+        found.append(f"params of {name} are in none of its configured files: {_some(unused)}")
     if defaults:
-        yield f"markers of {name} that no parameter names keep their text: {_some(defaults)}"
+        found.append(
+            f"markers of {name} that no parameter names keep their text: {_some(defaults)}"
+        )
+    return found
 
 
 def _some(names: list[str]) -> str:
@@ -185,6 +257,16 @@ def _found(field: str, name: str, paths: tuple[str, ...]) -> Iterator[tuple[str,
             for item in sorted((*names, *inside)):
                 source = Path(folder, item)
                 yield str(source.relative_to(path)), _readable(field, name, source)
+
+
+def _empty_folders(paths: Iterable[str]) -> set[str]:
+    """Return the folders below `paths` that hold nothing, without those that hpcorch makes."""
+    found = set()
+    for path in paths:
+        for folder, directories, names in os.walk(path):
+            if folder != path and not directories and not names:
+                found.add(str(Path(folder).relative_to(path)))
+    return {target for target in found if Path(target).parts[0] not in _OURS}
 
 
 def _by_target(field: str, name: str, found: Iterable[tuple[str, str]]) -> dict[str, str]:

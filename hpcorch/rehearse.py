@@ -30,7 +30,7 @@ from hpcorch.sites import Site
 # A rehearsed script is the same every time, so that two of them can be compared.
 _TOKEN = "0123456789abcdef"
 _RUN_DIR = "/path/of/the/experiment"
-_SAMPLE_BATCH = BatchSettings(time="1:00:00", queue="queue", account="account")
+_MEMORY = 1000
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,21 @@ class Rehearsal:
     job: Job
 
 
-def rehearsals(scheduler: str, site: Site, batch: BatchSettings = _SAMPLE_BATCH) -> list[Rehearsal]:
-    """Plan one job of every kind that `scheduler` can run; `batch` is what batch jobs ask for."""
-    return [Rehearsal(title, job) for title, job in _jobs(scheduler, site, batch)]
+def rehearsals(scheduler: str, site: Site, batch: BatchSettings | None = None) -> list[Rehearsal]:
+    """Plan one job of every kind that `scheduler` can run.
+
+    `batch` is what batch jobs ask for; without it they have all that a site may require.
+    """
+    return [Rehearsal(title, job) for title, job in _jobs(scheduler, site, batch or _sample(site))]
+
+
+def _sample(site: Site) -> BatchSettings:
+    queue = site.queue or next(iter(site.queues), "queue")
+    limit = site.queues[queue].max_time if queue in site.queues else ""
+    batch = BatchSettings(time=limit or "1:00:00", queue=queue, account=site.account or "account")
+    if "memory_per_node" in site.required:
+        batch.set_memory_per_node(_MEMORY)
+    return batch
 
 
 def render(rehearsal: Rehearsal, scheduler: str, template_dirs: Sequence[str]) -> Script:
@@ -63,7 +75,7 @@ def render(rehearsal: Rehearsal, scheduler: str, template_dirs: Sequence[str]) -
 
 def _jobs(scheduler: str, site: Site, batch: BatchSettings) -> Iterator[tuple[str, Job]]:
     # Some schedulers describe themselves by the job they are in.
-    made = schedulers.create(scheduler, templates_dir(), {"SLURM_JOB_ID": "1"}, site.pbs_place)
+    made = schedulers.create(scheduler, templates_dir(), {"SLURM_JOB_ID": "1"}, site.options())
     machine = Machine(server=StandInServer(), server_environment={})
     batch = batch if made.is_batch else BatchSettings()
 

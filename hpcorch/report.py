@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from hpcorch.journal import Run
@@ -16,8 +16,12 @@ WENT_WRONG = (TaskState.FAILED, TaskState.LOST, TaskState.TIMED_OUT)
 _ENTITY_TYPES = {"database": "DBNode", "model": "Model", "ensemble": "Ensemble"}
 # So many failed members of an ensemble get a row of their own.
 _MOST_FAILED = 20
-# So many members stand in a preview.
+# So many members stand in a preview, and so many lines of each list of their files.
 _MOST_SHOWN = 20
+_ROW = """\
+# task-table: number, name, directory, number of its list of files, count of parameters, their names
+# and values, count of variables, variables, program"""
+_LIST = "what members with this number put into their directories"
 # So many jobs of one run are named.
 _MOST_JOBS = 4
 
@@ -35,7 +39,9 @@ def label(run: Run, scheduler: Scheduler | None, numbers: Collection[int] | None
     return ",".join(names)
 
 
-def row(shot: RunSnapshot, scheduler: Scheduler | None) -> dict[str, object]:
+def row(
+    shot: RunSnapshot, scheduler: Scheduler | None, word: Callable[[TaskState], str] = str
+) -> dict[str, object]:
     """Return one run as the values of the summary's columns, in their order."""
     return {
         "Name": shot.run.entity,
@@ -43,7 +49,7 @@ def row(shot: RunSnapshot, scheduler: Scheduler | None) -> dict[str, object]:
         "JobID": label(shot.run, scheduler),
         "RunID": shot.run.run_id,
         "Time": f"{shot.elapsed:.2f}",
-        "Status": str(shot.state),
+        "Status": word(shot.state),
         "Returncode": "" if shot.code is None else shot.code,
     }
 
@@ -55,7 +61,9 @@ def failed_members(shot: RunSnapshot) -> list[TaskSnapshot]:
     return [task for task in shot.tasks if task.state in WENT_WRONG]
 
 
-def _member_rows(shot: RunSnapshot, scheduler: Scheduler | None) -> list[dict[str, object]]:
+def _member_rows(
+    shot: RunSnapshot, scheduler: Scheduler | None, word: Callable[[TaskState], str]
+) -> list[dict[str, object]]:
     failed = failed_members(shot)[:_MOST_FAILED]
     names = member_names(Path(shot.run.directory)) if failed else []
     return [
@@ -65,7 +73,7 @@ def _member_rows(shot: RunSnapshot, scheduler: Scheduler | None) -> list[dict[st
             "JobID": label(shot.run, scheduler, {task.index}),
             "RunID": shot.run.run_id,
             "Time": "" if task.elapsed is None else f"{task.elapsed:.2f}",
-            "Status": str(task.state),
+            "Status": word(task.state),
             "Returncode": "" if task.code is None else task.code,
         }
         for task in failed
@@ -73,33 +81,42 @@ def _member_rows(shot: RunSnapshot, scheduler: Scheduler | None) -> list[dict[st
 
 
 def table(
-    shots: Iterable[RunSnapshot], schedulers: Mapping[str, Scheduler], style: str = "github"
+    shots: Iterable[RunSnapshot],
+    schedulers: Mapping[str, Scheduler],
+    style: str = "github",
+    word: Callable[[TaskState], str] = str,
 ) -> str:
     """Return the summary: one row per run, running and queued ones included.
 
-    Below an ensemble stand its failed members, the first 20 of them.
+    Below an ensemble stand its failed members, the first 20 of them. `word` says how a state is
+    written.
     """
     from tabulate import tabulate
 
     rows: list[dict[str, object]] = []
     for shot in shots:
         scheduler = schedulers.get(shot.run.scheduler)
-        rows += [row(shot, scheduler), *_member_rows(shot, scheduler)]
+        rows += [row(shot, scheduler, word), *_member_rows(shot, scheduler, word)]
     lines = [(index, *values.values()) for index, values in enumerate(rows)]
     return str(tabulate(lines, headers=HEADERS, tablefmt=style, disable_numparse=True))
 
 
 def preview(built: Built) -> str:
-    """Return the scripts of one start, and what the first tasks of an ensemble run."""
+    """Return the scripts of one start, what the first tasks of an ensemble run, and their files."""
     texts = [script.text for script in built.scripts]
-    lines = [line for text in built.plan.table for line in text.splitlines()]
-    if lines:
-        head = "# task-table: number, name, parameters, directory, count of variables, variables,"
-        more = len(lines) - _MOST_SHOWN
-        texts.append("\n".join([f"{head} program", *lines[:_MOST_SHOWN]]) + "\n")
-        if more > 0:
-            texts.append(f"# and {more} more\n")
+    if built.plan.table:
+        lines = [line for text in built.plan.table for line in text.splitlines()]
+        texts += _first(lines, _ROW)
+    for number, text in enumerate(built.plan.file_lists):
+        texts += _first(text.splitlines(), f"# task-table/files.{number}: {_LIST}")
     return "\n".join(texts)
+
+
+def _first(lines: list[str], head: str) -> list[str]:
+    """Return the first lines below `head`, and how many more there are."""
+    shown = ["\n".join([head, *lines[:_MOST_SHOWN]]) + "\n"]
+    more = len(lines) - _MOST_SHOWN
+    return [*shown, f"# and {more} more\n"] if more > 0 else shown
 
 
 def change(shot: RunSnapshot) -> str:

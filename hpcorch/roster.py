@@ -41,21 +41,39 @@ class Roster:
                 )
         self._entities[entity.name] = entity
         if isinstance(entity, Orchestrator):
+            entity.path = str(directory)
             entity.settle(Database(directory))
+        else:
+            entity.settle(str(directory))
 
-    def programs(self, entities: Sequence[Entity]) -> Iterator[tuple[Model, Path]]:
-        """Yield the programs among `entities` with their directories.
+    def programs(self, entities: Sequence[Entity]) -> Iterator[tuple[str, Model, Path]]:
+        """Yield the programs of `entities`: the entity's name, the program, its directory.
 
-        Members of ensembles have their parameters in a table: only those with files are yielded.
+        Members of ensembles write down their parameters themselves: only those with files that are
+        not their nodes' business are yielded.
         """
         for entity in entities:
             directory = self.directory(entity)
             if isinstance(entity, Model):
-                yield entity, directory
+                yield entity.name, entity, directory
             elif isinstance(entity, Ensemble):
-                for model in entity.peek():
-                    if model.files:
-                        yield model, Path(model.path or directory / model.name)
+                for model in entity.peek_equipped():
+                    yield entity.name, model, Path(model.path or directory / model.name)
+
+    def distinct(self, entities: Sequence[object]) -> list[Entity]:
+        """Return what checked returns; raises InputError for what would run twice at once."""
+        found: list[Entity] = []
+        for entity in self.checked(entities):
+            if entity in found:
+                raise InputError(f"{entity.name} is given twice")
+            found.append(entity)
+        for entity in found:
+            owner = self.member(entity)
+            if owner is not None and owner[0] in found:
+                raise InputError(
+                    f"{entity.name} is a member of {owner[0].name}: it starts with all others"
+                )
+        return found
 
     def checked(self, entities: Sequence[object]) -> list[Entity]:
         """Return `entities` if all can be started, taking those that are new."""
@@ -77,8 +95,11 @@ class Roster:
         return found
 
     def member(self, entity: object) -> tuple[Ensemble, int] | None:
-        """Return the ensemble that a model is a member of, and its number there."""
-        if not isinstance(entity, Model) or self._entities.get(entity.name) is entity:
+        """Return the ensemble that a model is a member of, and its number there.
+
+        It may have been described by itself and added then: it is known under its name as well.
+        """
+        if not isinstance(entity, Model):
             return None
         for known in self:
             number = known.number_of(entity) if isinstance(known, Ensemble) else None

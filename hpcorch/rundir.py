@@ -7,9 +7,11 @@ Layout of `<exp_path>/<entity>/`: the script, `logs/`, `shards/<i>.json` (where 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,8 +24,9 @@ from hpcorch.schedulers.base import JobId
 # It tells with which parameters and files a directory was generated.
 PARAMETERS = "hpcorch_params.json"
 # What a run leaves and the next run of the same entity must not see.
-_STALE_DIRS = ("shards", "exit", "logs", "tls", "models", "task-table")
+_STALE_DIRS = ("shards", "exit", "logs", "tls", "task-table")
 _STALE_FILES = ("job.json", "address.env", "address.json", "credentials", "admin-credentials")
+_LAST_WORDS_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,15 @@ def make_private(path: Path) -> None:
         raise InputError(f"the directory {path} cannot be written by you")
 
 
+def refuse_file(name: str, directory: Path) -> None:
+    """Refuse a run directory that cannot be one, mostly since the program has the same name."""
+    if directory.exists() and not directory.is_dir():
+        raise InputError(
+            f"the run directory of {name} would be {directory}: a file is there",
+            f"give {name} another name or another path",
+        )
+
+
 @contextmanager
 def storing(path: Path) -> Iterator[None]:
     """Turn what goes wrong while `path` is written into StorageError."""
@@ -68,8 +80,10 @@ def write_whole(path: Path, text: str, mode: int = 0o600, *, synced: bool = True
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o600, *, synced: bool = True) -> None:
     """As write_whole, for bytes."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storing(path):
+        if path.name in ("", ".."):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
             with os.fdopen(handle, "wb") as stream:
@@ -91,13 +105,31 @@ def put_copy(directory: Path, target: str, source: Path, data: bytes | None = No
     """
     with _replacing(directory, target) as temporary:
         if not source.is_file():
-            temporary.symlink_to(source.readlink())
+            temporary.symlink_to(link_text(target, source))
             return
         if data is None:
             shutil.copyfile(source, temporary)
         else:
             temporary.write_bytes(data)
         shutil.copymode(source, temporary)
+
+
+def link_text(target: str, source: Path) -> str:
+    """Return where a copy of the link `source` leads when it stands at `target`.
+
+    A relative link that leaves what is copied would lead elsewhere there: it becomes absolute.
+    """
+    text = os.fspath(source.readlink())
+    inside = os.path.normpath(Path(target).parent / text)
+    if Path(text).is_absolute() or Path(inside).parts[:1] != ("..",):
+        return text
+    return os.path.abspath(source.parent / text)
+
+
+def put_folder(directory: Path, target: str) -> None:
+    """Make the folder `target` inside a run directory; raises StorageError."""
+    with storing(directory / target):
+        _make_folders(directory, Path(target).parts)
 
 
 def put_link(directory: Path, target: str, source: str) -> None:
@@ -117,19 +149,23 @@ def _replacing(directory: Path, target: str) -> Iterator[Path]:
     path = directory / target
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storing(path):
-        folder = directory
-        for part in Path(target).parts[:-1]:
-            folder = folder / part
-            # A link would lead out of the run directory.
-            if folder.is_symlink():
-                folder.unlink()
-            folder.mkdir(exist_ok=True)
+        _make_folders(directory, Path(target).parts[:-1])
         try:
             temporary.unlink(missing_ok=True)
             yield temporary
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _make_folders(directory: Path, parts: Sequence[str]) -> None:
+    folder = directory
+    for part in parts:
+        folder = folder / part
+        # A link would lead out of the run directory.
+        if folder.is_symlink():
+            folder.unlink()
+        folder.mkdir(exist_ok=True)
 
 
 def prepare(directory: Path, name: str, elements: int, again: Sequence[int] = ()) -> None:
@@ -156,6 +192,9 @@ def clear(directory: Path) -> None:
             _remove(directory / part)
         for part in _STALE_FILES:
             (directory / part).unlink(missing_ok=True)
+        # The program may have models of its own there.
+        for listed in (directory / "models").glob("*/list.json"):
+            _remove(listed.parent)
 
 
 def script_file(first: Path, part: int) -> Path:
@@ -177,13 +216,20 @@ def remove_scripts(first: Path, part: int) -> None:
             part += 1
 
 
-def write_table(directory: Path, files: Sequence[str], names: Sequence[str]) -> None:
-    """Write what an ensemble's tasks run, task-table/0.tsv, 1.tsv, …, and all names if given."""
+def write_table(
+    directory: Path, files: Sequence[str], names: Sequence[str], lists: Sequence[str] = ()
+) -> None:
+    """Write what an ensemble's tasks run, task-table/0.tsv, 1.tsv, …, and all names if given.
+
+    `lists` tell them what to put into their directories: task-table/files.0, files.1, …
+    """
     make_private(directory / "task-table")
     if names:
         write_whole(directory / "task-table" / "names", "".join(f"{name}\n" for name in names))
     for number, text in enumerate(files):
         write_whole(directory / "task-table" / f"{number}.tsv", text)
+    for number, text in enumerate(lists):
+        write_whole(directory / "task-table" / f"files.{number}", text)
 
 
 def member_names(directory: Path) -> list[str]:
@@ -216,6 +262,20 @@ def _remove(directory: Path) -> None:
         directory.unlink()
     elif directory.is_dir():
         shutil.rmtree(directory)
+
+
+def remove_all(directory: Path) -> None:
+    """Remove a directory of runs that have ended; raises OSError when that stays impossible."""
+    end = time.monotonic() + _LAST_WORDS_SECONDS
+    while True:
+        try:
+            shutil.rmtree(directory)
+            return
+        except OSError as error:
+            # A run's last process may still write there after its end was recorded.
+            if error.errno != errno.ENOTEMPTY or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -328,5 +388,7 @@ def address(directory: Path, job: str | None = None) -> dict[str, Any] | None:
     """Return address.json of a database that answers, None while it does not."""
     found = read_json(directory / "address.json")
     if found is None or not (directory / "address.env").exists():
+        return None
+    if not {"addresses", "type"} <= found.keys():
         return None
     return found if job in (None, found.get("job")) else None

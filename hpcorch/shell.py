@@ -16,14 +16,14 @@ _SCRUBBED_PREFIXES = ("SLURM_", "SBATCH_", "SRUN_", "SALLOC_", "PBS_", "PMI_", "
 _KEPT = frozenset({"SLURM_CONF", "PBS_CONF_FILE", "PBS_EXEC", "PBS_SERVER", "PBS_HOME"})
 
 
-def scrubbed_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """Return `base` without the variables of a surrounding job, and with LC_ALL=C."""
+def scrubbed_environment(base: Mapping[str, str], *, own_locale: bool = False) -> dict[str, str]:
+    """Return `base` without the variables of a surrounding job, and mostly with LC_ALL=C."""
     kept = {
         name: value
         for name, value in base.items()
         if name in _KEPT or not name.startswith(_SCRUBBED_PREFIXES)
     }
-    return {**kept, "LC_ALL": "C"}
+    return kept if own_locale else {**kept, "LC_ALL": "C"}
 
 
 def run(command: Command) -> Result:
@@ -31,7 +31,8 @@ def run(command: Command) -> Result:
 
     Raises CommandFailed when it cannot be started, CommandTimeout when it takes too long.
     """
-    env = {**scrubbed_environment(os.environ), **command.env}
+    env = scrubbed_environment(os.environ, own_locale=command.own_locale)
+    env.update(command.env)
     try:
         done = subprocess.run(
             command.argv,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from hpcorch import report
+from hpcorch import placement, report
 from hpcorch.build import Builder
 from hpcorch.database import Database
 from hpcorch.describe import check
 from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
-from hpcorch.errors import HpcorchError, InputError, SchedulerError
+from hpcorch.errors import HpcorchError, InputError, SchedulerError, StorageError
 from hpcorch.interrupt import Terminated, terminable
 from hpcorch.journal import Run
 from hpcorch.ledger import RERUNS, Ledger
@@ -23,7 +23,7 @@ from hpcorch.plan import DatabaseUse, Plan, suffix
 from hpcorch.roster import Entity, Roster
 from hpcorch.schedulers.base import Scheduler
 from hpcorch.stop import stop as stop_runs
-from hpcorch.submit import Built, recover, submit
+from hpcorch.submit import Built, look_up, note_found, recover, submit
 
 
 class Starter:
@@ -50,14 +50,14 @@ class Starter:
         for entity in entities:
             if not isinstance(entity, Ensemble):
                 raise InputError(f"only is {only!r}: {entity.name} is no ensemble")
-            numbers[entity.name] = self._ledger.to_run_again(entity.name, only)
+            numbers[entity.name] = self._ledger.to_run_again(entity.name, len(entity), only)
         return numbers
 
     def plan(
         self, entities: Sequence[Entity], only: Mapping[str, list[int]] = MappingProxyType({})
     ) -> list[tuple[Entity, Plan]]:
         """Plan everything, databases first, so that all refusals come together."""
-        uses = self._databases_in_use(entities)
+        uses = self.databases_in_use(entities)
         plans: list[tuple[Entity, Plan]] = []
         for entity in sorted(entities, key=lambda item: not isinstance(item, Orchestrator)):
             directory = self._roster.directory(entity)
@@ -70,10 +70,12 @@ class Starter:
                 self._log.info("no member of %s has to run again", entity.name)
             else:
                 chosen = None if numbers is None else {*numbers}
-                plans.append((entity, self._builder.ensemble(entity, uses, directory, chosen)))
+                marker = placement.noted_marker(directory)
+                plan = self._builder.ensemble(entity, uses, directory, chosen, marker)
+                plans.append((entity, plan))
         return plans
 
-    def _databases_in_use(self, entities: Sequence[Entity]) -> list[DatabaseUse]:
+    def databases_in_use(self, entities: Sequence[Entity]) -> list[DatabaseUse]:
         """Return the databases that programs started now will be told of."""
         directories: dict[str, str] = {}
         for shot in self._ledger.snapshots():
@@ -101,13 +103,15 @@ class Starter:
     def submit(self, built: Built, begun: list[Run]) -> Run:
         """Submit an entity; when only some of its jobs are accepted, they are `begun` already."""
         token, journal = built.job.token, self._ledger.journal
-        with journal.lock():
+        with journal.lock() as missing:
+            if missing:
+                self._log.warning(f"{missing}: nothing may be started twice at the same time here")
             earlier = [run for run in journal.runs() if run.entity == built.job.name]
             self._ledger.refuse_if_running(recover(earlier, self._scheduler, journal))
             try:
                 submit(built, self._scheduler, journal, len(earlier))
-            except (SchedulerError, KeyboardInterrupt, Terminated):
-                begun += [run for run in journal.runs() if run.token == token and run.job]
+            except (SchedulerError, StorageError, KeyboardInterrupt, Terminated):
+                begun += self._accepted(token)
                 raise
         self._ledger.own([token])
         # The journal knows when it was submitted; this process would read another clock.
@@ -116,19 +120,40 @@ class Starter:
         self._log.info("submitted %s as job %s", run.entity, label)
         return run
 
+    def _accepted(self, token: str) -> list[Run]:
+        """Return what was accepted of a submission that broke off; whoever stops it needs its id.
+
+        What cannot be found may still be accepted: it stays open, and the next start looks again.
+        """
+        journal = self._ledger.journal
+        runs = [run for run in journal.runs() if run.token == token]
+        with suppress(SchedulerError):
+            found = [look_up(run, self._scheduler) for run in runs]
+            with suppress(StorageError):
+                for before, after in zip(runs, found, strict=True):
+                    note_found(before, after, journal)
+            runs = found
+        return [run for run in runs if run.job]
+
     @contextmanager
     def all_or_nothing(self, begun: list[Run], kill_on_interrupt: bool) -> Iterator[None]:
         """Stop what one call of start has begun when the rest of it cannot be."""
         try:
-            with terminable() if kill_on_interrupt else nullcontext():
+            with self.killable(begun) if kill_on_interrupt else nullcontext():
                 yield
         except HpcorchError:
             self._give_up(begun)
             raise
+
+    @contextmanager
+    def killable(self, runs: Sequence[Run]) -> Iterator[None]:
+        """Stop `runs` on Ctrl-C and on SIGTERM."""
+        try:
+            with terminable():
+                yield
         except (KeyboardInterrupt, Terminated):
-            if kill_on_interrupt:
-                self._log.warning("interrupted: stopping what was started")
-                self._give_up(begun)
+            self._log.warning("interrupted: stopping what was started")
+            self._give_up(runs)
             raise
 
     def _give_up(self, begun: Sequence[Run]) -> None:

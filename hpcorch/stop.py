@@ -19,7 +19,7 @@ from hpcorch.log import get_logger
 from hpcorch.schedulers.base import JobRef, Scheduler
 from hpcorch.snapshots import RunSnapshot
 from hpcorch.submit import look_up
-from hpcorch.track import Tracker
+from hpcorch.track import Tracker, glance_seconds
 
 # How long a task may take to end by itself before it is killed, as batch systems do it.
 GRACE_SECONDS = 30.0
@@ -27,6 +27,8 @@ GRACE_SECONDS = 30.0
 SHUTDOWN_SECONDS = 5.0
 # How long the death of a killed process may take to be seen, however impatient the caller is.
 _DEATH_SECONDS = 10.0
+# How long the shell that started a job's tasks may take to end after the last of them.
+_DEPARTURE_SECONDS = 5.0
 # Somebody waits for the end: the scheduler is asked a little more often than when tracking.
 _QUERY_SECONDS = 2.0
 
@@ -142,6 +144,7 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float, silence:
     if left:
         names = ", ".join(scheduler.job_label(ref) for ref in left)
         raise SchedulerError(f"these jobs are still alive after they were killed: {names}")
+    _await_departure(scheduler, [run for run in runs if run.stopped])
 
 
 def _cancel(
@@ -167,8 +170,13 @@ def _shut_down(database: Database) -> bool:
     """Ask the shards to end; say whether they will."""
     if not database.is_published():
         return False
-    addresses = database.addresses()
-    ending = database.shut_down()
+    try:
+        addresses = database.addresses()
+        ending = database.shut_down()
+    except HpcorchError as error:
+        # It has just taken its address back, or its files are damaged: its job is cancelled then.
+        get_logger("stop").warning(error.message)
+        return False
     database.unregister(addresses)
     return ending
 
@@ -191,3 +199,15 @@ def _await_end(tracker: Tracker, runs: Sequence[Run], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while _alive(tracker, runs) and time.monotonic() < deadline:
         time.sleep(tracker.glance)
+
+
+def _await_departure(scheduler: Scheduler, runs: Sequence[Run]) -> None:
+    """Wait a little for what started local tasks to be gone as well: it writes until its end."""
+    refs = [] if scheduler.is_batch else [ref for run in runs for ref in run.refs()]
+    deadline = time.monotonic() + _DEPARTURE_SECONDS
+    while refs and time.monotonic() < deadline:
+        answer = shell.run(scheduler.queue_command(refs))
+        if not (answer.code == 0 and scheduler.parse_queue(answer, refs)):
+            return
+        # Nothing tells when a process of somebody else's session has ended.
+        time.sleep(glance_seconds(scheduler))

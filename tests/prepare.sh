@@ -3,8 +3,9 @@
 # (root, Debian or Ubuntu), else names them and fails. No service is started.
 set -euo pipefail
 
-# program:package
+# program:package; arguments are more of them.
 needed=(
+    "$@"
     redis-server:redis-server
     redis-cli:redis-tools
     gcc:gcc
@@ -12,6 +13,8 @@ needed=(
     numactl:numactl
     setsid:util-linux
     taskset:util-linux
+    setpriv:util-linux
+    unshare:util-linux
     ip:iproute2
     git:git
     slurmctld:slurmctld
@@ -25,6 +28,8 @@ needed=(
     my_print_defaults:mariadb-client-core
     mpirun.openmpi:openmpi-bin
     mpiexec.hydra:mpich
+    modulecmd:environment-modules
+    tmux:tmux
 )
 
 # Ordinary users often lack these folders in PATH, but their programs are there.

@@ -44,22 +44,29 @@ def run(args: Namespace) -> int:
 def show(args: Namespace) -> int:
     """Print the profile in effect."""
     site = load_site(os.environ)
-    values = {key: getattr(site, key) for key in site.origins}
+    values = {key: getattr(site, key) for key in site.origins if not key.startswith("queues.")}
     if args.json:
-        output.print_json(site=values, origins=dict(site.origins))
+        queues = {name: vars(queue) for name, queue in site.queues.items()}
+        output.print_json(site={**values, "queues": queues}, origins=dict(site.origins))
     else:
         print("\n".join(_lines(site, values, origin=args.origin)))
     return 0
 
 
 def _lines(site: Site, values: dict[str, object], *, origin: bool) -> list[str]:
-    lines = [f"{key} = {_toml(value)}" for key, value in values.items()]
+    rows = [(f"{key} = {_toml(value)}", key) for key, value in values.items()]
+    for name, queue in site.queues.items():
+        # A queue with no rules is a queue that jobs may name.
+        rows += [("", ""), (f"[queues.{name}]", f"queues.{name}")]
+        rows += [
+            (f"{key} = {_toml(value)}", f"queues.{name}.{key}")
+            for key, value in vars(queue).items()
+            if f"queues.{name}.{key}" in site.origins
+        ]
     if not origin:
-        return lines
-    wide = max(map(len, lines))
-    return [
-        f"{line:{wide}}  # {site.origins[key]}" for line, key in zip(lines, values, strict=True)
-    ]
+        return [line for line, _ in rows]
+    wide = max(len(line) for line, _ in rows)
+    return [f"{line:{wide}}  # {site.origins[key]}" if key else "" for line, key in rows]
 
 
 def _toml(value: object) -> str:

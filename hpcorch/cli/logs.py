@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from hpcorch import rundir
 from hpcorch.cli import output
+from hpcorch.cli.completers import complete, run_names
 from hpcorch.cli.runs import Watcher, chosen, latest, locate, over
 from hpcorch.errors import InputError, RunNotFound
 from hpcorch.journal import Run
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 _POLL_SECONDS = 0.2
+# Of many logs each is looked at more rarely: a shared file system serves others too.
+_LOOKS_PER_SECOND = 500
 # How often somebody other than the tasks themselves is asked whether they have ended.
 _ASK_SECONDS = 2.0
 _PIECE = 1024 * 1024
@@ -32,12 +35,18 @@ A file's lines are printed as they are; several files get a header each, or with
 
 @dataclass(frozen=True)
 class LogFile:
-    """One log of one task; `stream` is out, err or server."""
+    """One log of one task; `stream` is out, err or server; members of ensembles have a `name`."""
 
     entity: str
     index: int
     stream: str
     path: Path
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What stands before its lines among those of others."""
+        return self.name or f"{self.entity}[{self.index}]"
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -46,9 +55,10 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "dir", nargs="?", default=".", metavar="DIR", help="of an experiment or one of its parts"
     )
-    parser.add_argument(
+    entity = parser.add_argument(
         "entity", nargs="?", metavar="ENTITY", help="only this one, or this member; default: all"
     )
+    complete(entity, run_names)
     parser.add_argument(
         "--shard", type=int, metavar="I", help="only this shard, or this member of an ensemble"
     )
@@ -82,6 +92,7 @@ def run(args: Namespace) -> int:
             {
                 "entity": file.entity,
                 "index": file.index,
+                "name": file.name,
                 "stream": file.stream,
                 "path": str(file.path),
             }
@@ -100,13 +111,15 @@ def log_files(runs: Sequence[Run], shard: int | None, *, server: bool) -> list[L
     largest = max(map(_task_count, runs))
     if shard is not None and not 0 <= shard < largest:
         raise InputError(f"--shard is {shard}: it must be from 0 to {largest - 1}")
-    return [
-        LogFile(run.entity, index, stream, path)
-        for run in runs
-        for index in range(_task_count(run))
-        if shard in (None, index)
-        for stream, path in (_server_logs if server else _own_logs)(run, index)
-    ]
+    logs = _server_logs if server else _own_logs
+    found = []
+    for run in runs:
+        names = rundir.member_names(Path(run.directory))
+        for index in range(_task_count(run)):
+            if shard in (None, index):
+                name = names[index] if index < len(names) else ""
+                found += [LogFile(run.entity, index, *item, name) for item in logs(run, index)]
+    return found
 
 
 def _task_count(run: Run) -> int:
@@ -161,13 +174,17 @@ class _Follower:
     def copy_new(self, out: BinaryIO, *, last: bool = False) -> None:
         """Print the new lines; `last`: also one that has no end yet."""
         try:
-            with self._path.open("rb") as stream:
-                if self._path.stat().st_size < self._read:
-                    self._read, self._rest = 0, b""
-                stream.seek(self._read)
-                self._copy_from(stream, out)
+            size = self._path.stat().st_size
+            if size < self._read:
+                self._read, self._rest = 0, b""
+            if size > self._read:
+                with self._path.open("rb") as stream:
+                    stream.seek(self._read)
+                    self._copy_from(stream, out)
         except FileNotFoundError:
-            return
+            pass
+        # Whatever comes after the first look is new, and is printed whole.
+        self._lines = None
         if last and self._rest:
             out.write(self._prefix + self._rest + b"\n")
             self._rest = b""
@@ -175,7 +192,7 @@ class _Follower:
     def _copy_from(self, stream: BinaryIO, out: BinaryIO) -> None:
         if self._lines is not None:
             tail = b"".join(deque(stream, maxlen=self._lines))
-            self._read, self._lines = stream.tell(), None
+            self._read = stream.tell()
             self._emit(tail, out)
         while piece := stream.read(_PIECE):
             self._read += len(piece)
@@ -192,8 +209,7 @@ class _Follower:
 def _follow(runs: Sequence[Run], files: Sequence[LogFile], lines: int | None) -> None:
     several = len(files) > 1
     followers = [
-        _Follower(file, f"{file.entity}[{file.index}]: ".encode() if several else b"", lines)
-        for file in files
+        _Follower(file, f"{file.label}: ".encode() if several else b"", lines) for file in files
     ]
     out = sys.stdout.buffer
     ended = _Ends(runs)
@@ -206,7 +222,7 @@ def _follow(runs: Sequence[Run], files: Sequence[LogFile], lines: int | None) ->
         if last:
             return
         # Nothing tells when a file on a shared file system grows.
-        time.sleep(_POLL_SECONDS)
+        time.sleep(max(_POLL_SECONDS, len(files) / _LOOKS_PER_SECOND))
 
 
 class _Ends:

@@ -28,6 +28,7 @@ from hpcorch.errors import (
 VERBS = {
     "demo": "run the example: two databases and two programs that use them",
     "render": "print the job script of a database, a program or an ensemble",
+    "start": "start what a spec file describes, and wait for its programs",
     "status": "show the runs in a directory and how they stand",
     "logs": "show what runs have printed",
     "stop": "end the runs in a directory",
@@ -44,11 +45,13 @@ _EXIT_CODES: tuple[tuple[tuple[type[HpcorchError], ...], int], ...] = (
     ((RunNotFound,), 3),
     ((SchedulerError, StartFailed, NotActive, ServerNotFound), 4),
 )
-_EPILOG = """\
+EPILOG = """\
 exit codes: 0 done, 1 it failed, 2 bad input, 3 nothing found, 4 scheduler or server trouble,
 130 interrupted. `hpcorch VERB --help` shows what a verb takes.
 
-example: hpcorch status my-experiment
+examples:
+  hpcorch start experiment.toml
+  hpcorch status my-experiment --watch
 """
 
 
@@ -60,6 +63,20 @@ class Parser(argparse.ArgumentParser):
         # A long option's short forms would become a promise.
         super().__init__(allow_abbrev=False, **options)
         self.color = False
+        self._mixing = False
+
+    def parse_known_args(  # type: ignore[override]  # the base class has overloads
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Let names stand after options too, as in `start FILE.toml --detach NAME`."""
+        # The mixing call comes back here twice.
+        if self._mixing or self._subparsers is not None or "_ARGCOMPLETE" in os.environ:
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def error(self, message: str) -> NoReturn:
         """Raise InputError instead of printing the usage and exiting."""
@@ -68,6 +85,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `argv` is without the program's name."""
+    _open_what_is_closed()
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a letter gets its code; a traceback helps nobody.
         getattr(stream, "reconfigure", _ignore)(errors="backslashreplace")
@@ -79,6 +97,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
+
+
+def _open_what_is_closed() -> None:
+    """Let output go nowhere for which the caller has closed its descriptor."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            setattr(sys, name, os.fdopen(nowhere, "w", encoding="utf-8"))
 
 
 def _ignore(**_: object) -> None:
@@ -103,12 +129,23 @@ def _guarded(words: Sequence[str]) -> int:
         return exit_code(error)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _complain(f"{where}{error.strerror or error}", "")
+        if not error.filename and _here_is_gone():
+            _complain("the directory that you are in is gone", "cd to one that is there")
+        else:
+            _complain(f"{where}{error.strerror or error}", "")
         return 1
     except Exception as error:
         hint = "this is a fault of hpcorch: HPCORCH_LOG_LEVEL=debug shows where it happened"
         _complain(f"unexpected {type(error).__name__}: {error}", hint)
         return 1
+
+
+def _here_is_gone() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - help and errors need no pathlib
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _complete() -> None:
@@ -136,12 +173,15 @@ def _complain(message: str, hint: str) -> None:
 def _dispatch(words: Sequence[str]) -> int:
     verb = next((word for word in words if not word.startswith("-")), "")
     if verb and verb not in VERBS:
-        raise InputError(f"there is no verb {verb!r}", _suggestion(verb))
+        from hpcorch.nearest import suggestion
+
+        raise InputError(f"there is no verb {verb!r}", suggestion(verb, VERBS, "the verbs are "))
     program: list[str] = []
-    if verb == "render" and "--" in words:
-        # What follows is somebody else's command line: argparse must not look at it.
-        cut = list(words).index("--")
-        words, program = words[:cut], list(words[cut + 1 :])
+    if verb == "render":
+        # What follows -- is somebody else's command line: argparse must not look at it.
+        from hpcorch.cli.render import split
+
+        words, program = split(words)
     parser = _parser([verb])
     args = parser.parse_args(words)
     if not args.verb:
@@ -150,19 +190,12 @@ def _dispatch(words: Sequence[str]) -> int:
     return int(args.run(args))
 
 
-def _suggestion(word: str) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(word, VERBS, n=1)
-    return f"did you mean {close[0]!r}?" if close else "the verbs are " + ", ".join(VERBS)
-
-
 def _parser(chosen: Collection[str]) -> Parser:
     """Return the parser; only the chosen verbs' own arguments are in it."""
     parser = Parser(
         prog="hpcorch",
         description="Starts databases and programs as jobs, watches and stops them.",
-        epilog=_EPILOG,
+        epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"hpcorch {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcorch import Experiment
+from hpcorch import Experiment, rundir
 from hpcorch.cli import output
 from hpcorch.errors import InputError, StartFailed
 from hpcorch.module.library import build_module, find_module, user_module
@@ -33,6 +33,8 @@ def arguments(parser: ArgumentParser) -> None:
     build.add_argument("-o", dest="file", metavar="FILE", help="default: in your cache directory")
     check = actions.add_parser("check", help="load it into the server and use it")
     check.add_argument("--server", metavar="PATH", help="the server program")
+    for action in actions.choices.values():
+        action.add_argument("--json", action="store_true", help="print a JSON object")
 
 
 def run(args: Namespace) -> int:
@@ -40,36 +42,40 @@ def run(args: Namespace) -> int:
     if args.what is None:
         raise InputError("module what?", "hpcorch module check")
     if args.what == "build":
-        target = Path(args.file).absolute() if args.file else user_module(os.environ)
-        build_module(target, os.environ)
-        print(target)
-        return 0
-    found = find_module(os.environ)
-    if found is None:
+        found = Path(args.file).absolute() if args.file else user_module(os.environ)
+        build_module(found, os.environ)
+    elif (known := find_module(os.environ)) is None:
         raise InputError(_MISSING, "hpcorch module build")
-    print(found)
-    if args.what == "check":
-        _check(args.server)
+    else:
+        found = known
+    if not args.json:
+        print(found)
+    address = _check(args.server) if args.what == "check" else None
+    if args.json:
+        output.print_json(path=str(found), address=address)
+    elif address:
+        output.remark(f"the server at {address} has loaded it; a tensor came back unchanged")
     return 0
 
 
-def _check(server: str | None) -> None:
-    """Start a database with the module on this machine and send tensors through it."""
+def _check(server: str | None) -> str:
+    """Start a database with the module here, send a tensor through it, and return its address."""
     import numpy as np
 
     if server is not None:
         os.environ["REDIS_PATH"] = server
-    with tempfile.TemporaryDirectory(prefix="hpcorch-module-") as folder:
-        experiment = Experiment("module_check", exp_path=folder, launcher="local")
-        database = experiment.create_database(ai_commands=True)
-        try:
-            experiment.start(database)
-            facts = database.health()[0]
-            client = database.client()
-            tensor = np.arange(6.0).reshape(2, 3)
-            client.put_tensor("check", tensor)
-            if not np.array_equal(client.get_tensor("check"), tensor):
-                raise StartFailed("a tensor came back changed")
-        finally:
-            experiment.stop()
-    output.remark(f"the server at {facts['address']} has loaded it; a tensor came back unchanged")
+    folder = Path(tempfile.mkdtemp(prefix="hpcorch-module-"))
+    experiment = Experiment("module_check", exp_path=folder, launcher="local")
+    database = experiment.create_database(ai_commands=True)
+    try:
+        experiment.start(database)
+        facts = database.health()[0]
+        client = database.client()
+        tensor = np.arange(6.0).reshape(2, 3)
+        client.put_tensor("check", tensor)
+        if not np.array_equal(client.get_tensor("check"), tensor):
+            raise StartFailed("a tensor came back changed")
+    finally:
+        experiment.stop()
+        rundir.remove_all(folder)
+    return str(facts["address"])

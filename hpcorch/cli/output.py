@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
 
 from hpcorch.cli.finding import Finding
+from hpcorch.progress import is_live
+from hpcorch.schedulers.base import TaskState
 
 # Raised when a field is removed, renamed or changes meaning; new fields may come at any time.
 JSON_VERSION = 1
+# Green, blue, red and yellow, in what every terminal with colours knows.
+_COLOURS = {
+    TaskState.COMPLETED: 32,
+    TaskState.RUNNING: 34,
+    TaskState.FAILED: 31,
+    TaskState.LOST: 31,
+    TaskState.TIMED_OUT: 31,
+    TaskState.QUEUED: 33,
+    TaskState.UNKNOWN: 33,
+}
 
 
 def print_json(indent: int | None = 2, **fields: object) -> None:
@@ -34,6 +47,20 @@ def print_exactly(text: str) -> None:
 def command(*words: str | Path) -> str:
     """Return a command to type, quoted for a shell."""
     return shlex.join(str(word) for word in words)
+
+
+def here(path: str | Path) -> str:
+    """Return a path as one would type it: relative where it is below the current directory."""
+    whole = Path(path)
+    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)
+
+
+def state(found: TaskState) -> str:
+    """Return a state's word, in its colour where standard output is a terminal that has any."""
+    code = _COLOURS.get(found)
+    if code is None or not is_live() or os.environ.get("NO_COLOR"):
+        return str(found)
+    return f"\x1b[{code}m{found}\x1b[0m"
 
 
 def finding_line(finding: Finding, wide: int = 18) -> str:

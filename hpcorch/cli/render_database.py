@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcorch.cli import render_settings, render_workers
+from hpcorch.cli.words import pairs, repeated, settled
 from hpcorch.describe import cpus
 from hpcorch.describe.orchestrator import (
     DEFAULT_IDENTIFIER,
@@ -17,7 +18,7 @@ from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import InputError
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser, Namespace
+    from argparse import ArgumentParser, Namespace, _ActionsContainer
 
 EPILOG = """\
 examples:
@@ -32,80 +33,78 @@ Programs find the database after: source RUN_DIR/address.env
 def arguments(parser: ArgumentParser) -> None:
     """Declare what the kind takes."""
     parser.epilog = EPILOG
-    _server_arguments(parser)
-    _pinning_arguments(parser)
-    _batch_arguments(parser)
-    _checkpoint_arguments(parser)
+    _server_arguments(parser.add_argument_group("the servers"))
+    _pinning_arguments(parser.add_argument_group("their CPUs"))
+    _batch_arguments(parser.add_argument_group("what the batch system is asked for"))
+    _checkpoint_arguments(parser.add_argument_group("saving the data"))
+    render_workers.arguments(parser, "beside each shard")
+    render_workers.attachment_arguments(parser)
 
 
-def _server_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
+def _server_arguments(group: _ActionsContainer) -> None:
+    group.add_argument(
         "--identifier", default=DEFAULT_IDENTIFIER, metavar="ID", help="default: %(default)s"
     )
-    parser.add_argument(
+    group.add_argument(
         "--nodes", type=int, default=1, metavar="N", help="shards (default: %(default)d)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--port", type=int, default=6379, metavar="P", help="first to try (default: %(default)d)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--interface", action="append", metavar="IF", help="network to listen on; may be repeated"
     )
-    parser.add_argument(
+    group.add_argument(
         "--security", default="password", metavar="TIER", help=" or ".join(SECURITY_TIERS)
     )
-    parser.add_argument(
-        "--module", action="append", default=[], metavar="PATH", help="server module to load"
+    repeated(group, "--module", "PATH", "a server module to load")
+    group.add_argument(
+        "--ai-commands",
+        choices=("yes", "no"),
+        help="load hpcorch's own module (default: with --security smartredis)",
     )
-    parser.add_argument("--maxmemory", metavar="SIZE", help="of each shard, such as 3gb")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="I/O threads")
-    parser.add_argument(
-        "--workers", type=int, default=0, metavar="N", help="AI model workers beside each shard"
-    )
-    _repeated(parser, "--conf", "a directive of redis.conf")
+    group.add_argument("--maxmemory", metavar="SIZE", help="of each shard, such as 3gb")
+    group.add_argument("--threads", type=int, default=1, metavar="N", help="I/O threads")
+    repeated(group, "--conf", "KEY=VALUE", "a directive of redis.conf")
 
 
-def _pinning_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--db-cpus", type=int, metavar="N", help="CPUs that each shard is pinned to"
-    )
-    parser.add_argument(
+def _pinning_arguments(group: _ActionsContainer) -> None:
+    group.add_argument("--db-cpus", type=int, metavar="N", help="CPUs that each shard is pinned to")
+    group.add_argument(
         "--pin", metavar="LIST", help="a host's CPUs for its shards, counted inside the job's own"
     )
-    parser.add_argument(
-        "--shards-per-host", type=int, default=1, metavar="N", help="default: %(default)d"
+    group.add_argument(
+        "--shards-per-host",
+        type=int,
+        default=1,
+        metavar="N",
+        help="shards that share a node of a batch system (default: %(default)d)",
     )
 
 
-def _batch_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
+def _batch_arguments(group: _ActionsContainer) -> None:
+    group.add_argument(
         "--layout",
         default=LAYOUTS[0],
         metavar="LAYOUT",
-        help="array: a job for each shard (default); gang: one job of all nodes",
+        help="array: an element for each node (default); gang: one job of all nodes",
     )
-    parser.add_argument("--time", default="", metavar="HH:MM:SS", help="walltime")
-    parser.add_argument("--queue", default="", metavar="NAME", help="queue or partition")
-    parser.add_argument("--account", default="", metavar="NAME", help="who pays")
-    parser.add_argument("--host", action="append", metavar="NODE", help="node to run on")
-    parser.add_argument("--cpus", type=int, metavar="N", help="CPUs of each shard")
-    _repeated(parser, "--batch-arg", "a further option of the batch system")
-    _repeated(parser, "--run-arg", "an option of srun where it starts the shards")
+    render_settings.batch_arguments(group)
+    render_settings.node_arguments(group)
+    group.add_argument("--cpus", type=int, metavar="N", help="CPUs of each shard")
+    group.add_argument(
+        "--run-command", default="auto", metavar="NAME", help="what starts the shards of a gang"
+    )
+    repeated(group, "--run-arg", "KEY[=VALUE]", "an option of srun where it starts the shards")
 
 
-def _checkpoint_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", action="store_true", help="save the data at the end")
-    parser.add_argument(
+def _checkpoint_arguments(group: _ActionsContainer) -> None:
+    group.add_argument("--checkpoint", action="store_true", help="save the data at the end")
+    group.add_argument(
         "--checkpoint-every", type=int, metavar="SECONDS", help="save them meanwhile too"
     )
-    parser.add_argument(
+    group.add_argument(
         "--restore", metavar="DIR", help="start with what the database there has saved last"
-    )
-
-
-def _repeated(parser: ArgumentParser, option: str, what: str) -> None:
-    parser.add_argument(
-        option, action="append", default=[], metavar="KEY[=VALUE]", help=f"{what}; may be repeated"
     )
 
 
@@ -123,31 +122,37 @@ def described(args: Namespace) -> Orchestrator:
         threads=args.threads,
         maxmemory=args.maxmemory,
         module_paths=[str(Path(item).absolute()) for item in args.module],
+        ai_commands=None if args.ai_commands is None else args.ai_commands == "yes",
         layout=args.layout,
-        batch_settings=BatchSettings(time=args.time, queue=args.queue, account=args.account),
+        batch_settings=_batch(args),
         shards_per_host=args.shards_per_host,
         db_cpus=args.db_cpus,
         custom_pinning=None if args.pin is None else cpus.parse_list(args.pin),
         checkpoint=args.checkpoint,
         restore=args.restore,
-        workers=args.workers,
+        workers=render_workers.workers(args),
+        run_command=args.run_command,
     )
-    if args.host:
-        database.set_hosts(args.host)
     if args.cpus is not None:
         database.set_cpus(args.cpus)
-    for key, value in _pairs(args.batch_arg):
-        database.set_batch_arg(key, value)
-    for key, value in _pairs(args.run_arg):
+    for key, value in pairs(args.run_arg):
         database.set_run_arg(key, value)
-    for key, value in _pairs(args.conf):
-        database.set_db_conf(key, value or "")
+    for key, value in settled("--conf", args.conf).items():
+        database.set_db_conf(key, value)
     if args.checkpoint_every is not None:
         database.enable_checkpoints(args.checkpoint_every)
+    render_workers.attach(args, database)
     return database
 
 
-def _pairs(words: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Read KEY=VALUE words; without '=' there is no value."""
-    parts = [word.partition("=") for word in words]
-    return [(key, value if mark else None) for key, mark, value in parts]
+def _batch(args: Namespace) -> BatchSettings:
+    batch = render_settings.batch_settings(args)
+    if args.host:
+        batch.set_hostlist(args.host)
+    if args.exclude_host:
+        batch.set_excluded_hosts(args.exclude_host)
+    if args.feature:
+        batch.set_node_feature(args.feature)
+    if args.memory_per_node is not None:
+        batch.set_memory_per_node(args.memory_per_node)
+    return batch

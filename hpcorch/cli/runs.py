@@ -93,11 +93,8 @@ class Watcher:
     def scheduler(self, name: str) -> Scheduler:
         """Return the scheduler of that name; raises InputError for an unknown one."""
         if name not in self.schedulers:
-            site = load_site(os.environ)
-            timeout = site.command_timeout_seconds
-            self.schedulers[name] = schedulers.create(
-                name, templates_dir(), os.environ, site.pbs_place, timeout
-            )
+            options = load_site(os.environ).options()
+            self.schedulers[name] = schedulers.create(name, templates_dir(), os.environ, options)
         return self.schedulers[name]
 
     def snapshot(self, runs: Sequence[Run]) -> list[RunSnapshot]:

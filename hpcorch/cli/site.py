@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from hpcorch.build import choose_scheduler
 from hpcorch.cli import config, output
 from hpcorch.cli.finding import Finding
+from hpcorch.cli.site_profile import check_profile
 from hpcorch.cli.site_scripts import check_scripts
 from hpcorch.cli.site_submit import submit_and_use
 from hpcorch.describe.settings import BatchSettings
@@ -83,11 +85,14 @@ def _check(args: Namespace) -> Iterator[Finding]:
     if not scheduler.is_batch and (args.queue or args.account or args.time):
         raise InputError(f"{scheduler.name} has no queues: leave --queue, --account and --time out")
     batch = BatchSettings(time=args.time, queue=args.queue, account=args.account)
-    scripts = list(check_scripts(scheduler, site, batch))
-    yield from scripts
+    found = []
+    checks = (check_profile(scheduler, site, batch), check_scripts(scheduler, site, batch))
+    for finding in itertools.chain.from_iterable(checks):
+        found.append(finding)
+        yield finding
     if not args.submit:
         return
-    if any(finding.status == "fail" for finding in scripts):
+    if any(finding.status == "fail" for finding in found):
         yield Finding("submit", "warn", "nothing is submitted", "cure what failed above")
         return
     yield from submit_and_use(scheduler.name, batch, Path(args.path).absolute())

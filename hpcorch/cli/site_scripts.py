@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from hpcorch import rundir, shell
 from hpcorch.cli.finding import Finding
-from hpcorch.cli.template_check import check_directories, new_complaints
+from hpcorch.cli.script_check import new_complaints, traced
+from hpcorch.cli.template_check import check_directories
 from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import HpcorchError
 from hpcorch.rehearse import Rehearsal, rehearsals, render
@@ -21,22 +23,36 @@ def check_scripts(scheduler: Scheduler, site: Site, batch: BatchSettings) -> Ite
     """Lint the site's templates, then make and look at a script of every kind."""
     dirs = template_dirs(site, os.environ)
     for folder in dirs:
-        if Path(folder).is_dir():
-            found = check_directories([Path(folder)], site, ())
-            detail = found[0].text() if found else folder
-            cure = f"hpcorch template lint {folder}" if found else ""
-            yield Finding("templates", "fail" if found else "ok", detail, cure)
+        yield _check_templates(folder, site)
     for item in rehearsals(scheduler.name, site, batch):
         yield _check_script(item, scheduler, dirs)
+
+
+def _check_templates(folder: str, site: Site) -> Finding:
+    if not Path(folder).is_dir():
+        cure = f"correct template_dirs in {site.origin('template_dirs')}"
+        return Finding("templates", "fail", f"{folder} is no directory", cure)
+    problems = check_directories([Path(folder)], site, ())
+    faults = [problem for problem in problems if problem.fault]
+    if not problems:
+        return Finding("templates", "ok", folder)
+    first = (faults or problems)[0]
+    others = f" (and {len(problems) - 1} more)" if problems[1:] else ""
+    cure = f"hpcorch template lint {shlex.quote(folder)}"
+    detail = f"{first.place}: {first.message}{others}"
+    return Finding("templates", "fail" if faults else "warn", detail, cure)
 
 
 def _check_script(item: Rehearsal, scheduler: Scheduler, dirs: tuple[str, ...]) -> Finding:
     try:
         text = render(item, scheduler.name, dirs).text
-        problems = new_complaints(item, scheduler.name, text)
-        if problems:
-            cure = f"hpcorch template diff --scheduler {scheduler.name}"
-            return Finding(item.title, "fail", "; ".join(problems), cure)
+        complaints = new_complaints(item, scheduler.name, text)
+        if complaints:
+            first = traced(complaints[0], "script", dirs)
+            others = f" (and {len(complaints) - 1} more)" if complaints[1:] else ""
+            detail = f"{first.place}: {first.message}{others}"
+            cure = f"hpcorch template lint --scheduler {scheduler.name}"
+            return Finding(item.title, "fail", detail, cure)
         said = _try(item, scheduler, text)
     except HpcorchError as error:
         return Finding(item.title, "fail", error.message, error.hint)

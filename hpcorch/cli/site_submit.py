@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from hpcorch import Experiment
+from hpcorch import Experiment, rundir
 from hpcorch.cli.finding import Finding
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
@@ -53,7 +52,7 @@ def submit_and_use(launcher: str, batch: BatchSettings, where: Path) -> Iterator
         stopped = _tried("stop", run.stop, f"hpcorch stop {folder}")
     yield stopped
     if good and stopped.status == "ok":
-        shutil.rmtree(folder)
+        rundir.remove_all(folder)
 
 
 def _tried(name: str, step: Callable[[], str], cure: str) -> Finding:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from hpcorch.cli import output
 from hpcorch.cli.runs import Watcher, locate, over
 from hpcorch.database import Database
 from hpcorch.errors import HpcorchError
+from hpcorch.progress import is_live
 from hpcorch.rundir import member_names
 from hpcorch.snapshots import RunSnapshot
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 _REFRESH_SECONDS = 2.0
-# Cursor to the upper left corner, and clear from there on.
-_REDRAW = "\x1b[H\x1b[J"
 
 _EPILOG = """\
 example: hpcorch status my-experiment --watch
@@ -55,45 +53,73 @@ def arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> int:
     """Show the runs once, or until they have ended."""
     watcher = Watcher(patient=args.watch, where=args.dir)
-    if not args.watch:
-        shots = watcher.snapshot(locate(args.dir))
-        _show(args, shots, watcher)
-        return 0
     try:
-        _watch(args, watcher)
+        if not args.watch:
+            _show_once(args, watcher)
+        elif is_live() and not args.json:
+            _watch_live(args, watcher)
+        else:
+            _watch_changes(args, watcher)
     except KeyboardInterrupt:
-        return 0
+        if not args.watch:
+            raise
     return 0
 
 
-def _watch(args: Namespace, watcher: Watcher) -> None:
-    told: dict[str, str] = {}
+def _show_once(args: Namespace, watcher: Watcher) -> None:
+    shots = watcher.snapshot(locate(args.dir))
+    if args.json:
+        _remark_stale(shots)
+        items = [described(shot, service(shot)) for shot in shots]
+        output.print_json(directory=str(Path(args.dir).absolute()), runs=items)
+    else:
+        show(args.dir, shots, watcher)
+
+
+def show(where: str, shots: Sequence[RunSnapshot], watcher: Watcher) -> None:
+    """Print the table of runs, and below it what there is to say about them."""
+    _remark_stale(shots)
+    print(_text(where, shots, watcher), flush=True)
+
+
+def _text(where: str, shots: Sequence[RunSnapshot], watcher: Watcher) -> str:
+    for shot in shots:
+        watcher.scheduler(shot.run.scheduler)
+    lines = [report.table(shots, watcher.schedulers, word=output.state)]
+    lines += [note for shot in shots if (note := _note(shot, service(shot), where))]
+    return "\n".join(lines)
+
+
+def _looks(args: Namespace, watcher: Watcher) -> Iterator[list[RunSnapshot]]:
+    """Yield how the runs stand, every 2 s until all have ended."""
     while True:
         # New runs may have come since the last look.
         shots = watcher.snapshot(locate(args.dir))
-        if sys.stdout.isatty() and not args.json:
-            sys.stdout.write(_REDRAW)
-            _show(args, shots, watcher)
-        else:
-            _show_changes(args, shots, told)
+        yield shots
         if all(over(shot) for shot in shots):
             return
         # How often a person wants to see it; the scheduler is asked more rarely.
         time.sleep(_REFRESH_SECONDS)
 
 
-def _show(args: Namespace, shots: Sequence[RunSnapshot], watcher: Watcher) -> None:
-    services = [service(shot) for shot in shots]
-    _remark_stale(shots)
-    if args.json:
-        items = map(described, shots, services)
-        output.print_json(directory=str(Path(args.dir).absolute()), runs=list(items))
-        return
-    for shot in shots:
-        watcher.scheduler(shot.run.scheduler)
-    lines = [report.table(shots, watcher.schedulers)]
-    lines += [note for note in map(_note, shots, services, [args.dir] * len(shots)) if note]
-    print("\n".join(lines), flush=True)
+def _watch_live(args: Namespace, watcher: Watcher) -> None:
+    """Show a table that is written over; the last one stays."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(highlight=False), auto_refresh=False) as live:
+        for shots in _looks(args, watcher):
+            stale = dict.fromkeys(shot.stale for shot in shots if shot.stale)
+            notes = [f"the scheduler could not be asked: {reason}" for reason in stale]
+            lines = [_text(args.dir, shots, watcher), *notes]
+            live.update(Text.from_ansi("\n".join(lines)), refresh=True)
+
+
+def _watch_changes(args: Namespace, watcher: Watcher) -> None:
+    told: dict[str, str] = {}
+    for shots in _looks(args, watcher):
+        _show_changes(args, shots, told)
 
 
 def _show_changes(args: Namespace, shots: Sequence[RunSnapshot], told: dict[str, str]) -> None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from hpcorch import report
 from hpcorch.cli import output
+from hpcorch.cli.completers import complete, run_names
 from hpcorch.cli.runs import Watcher, chosen, journal_of, locate
-from hpcorch.errors import InputError
+from hpcorch.errors import InputError, SchedulerError
 from hpcorch.log import get_logger
 from hpcorch.snapshots import RunSnapshot
 from hpcorch.stop import GRACE_SECONDS
@@ -41,9 +42,10 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "dir", nargs="?", default=".", metavar="DIR", help="of an experiment or one of its parts"
     )
-    parser.add_argument(
+    entities = parser.add_argument(
         "entity", nargs="*", metavar="ENTITY", help="only these, or these members; default: all"
     )
+    complete(entities, run_names)
     parser.add_argument(
         "--grace",
         type=float,
@@ -96,12 +98,20 @@ def _stop(args: Namespace) -> list[Outcome]:
     shots = watcher.snapshot(choice.runs)
     alive = [shot for shot in shots if not shot.state.terminal]
     ended: dict[int, RunSnapshot] = {}
+    failures: list[SchedulerError] = []
     for name in dict.fromkeys(shot.run.scheduler for shot in alive):
         mine = [shot for shot in alive if shot.run.scheduler == name]
         runs = [shot.run for shot in mine]
         scheduler, journal = watcher.scheduler(name), journal_of(args.dir)
-        after = stop_runs(runs, scheduler, journal, args.grace, known=mine, only=choice.members)
+        try:
+            after = stop_runs(runs, scheduler, journal, args.grace, known=mine, only=choice.members)
+        except SchedulerError as error:
+            # What other schedulers run can be ended all the same.
+            failures.append(error)
+            continue
         ended.update({id(shot): final for shot, final in zip(mine, after, strict=True)})
+    if failures:
+        raise failures[0]
     return _outcomes(shots, ended)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from types import TracebackType
 from typing import Any, overload
 
-from hpcorch.client.config import ConfigOptions
+from hpcorch.client.config import ConfigOptions, misspelled
+from hpcorch.client.errors import RedisAddressError, RedisRuntimeError
 from hpcorch.client.lists import ListCalls
-from hpcorch.client.log import LogContext
+from hpcorch.client.log import LLInfo, LogContext
 from hpcorch.client.nodes import NodeCalls
+from hpcorch.client.raw_bytes import ByteCalls
 from hpcorch.client.scripts import ScriptCalls
 from hpcorch.client.session import Start
 from hpcorch.client.settings import legacy_settings, read_settings
@@ -16,7 +19,7 @@ from hpcorch.client.tensors import TensorCalls
 from hpcorch.errors import InputTypeError
 
 
-class Client(TensorCalls, ListCalls, NodeCalls, ScriptCalls):
+class Client(TensorCalls, ByteCalls, ListCalls, NodeCalls, ScriptCalls):
     """A connection to a database, cluster or single server; connects at once.
 
     `Client(config_options=None, logger_name="Default")` takes its options from the environment
@@ -44,7 +47,10 @@ class Client(TensorCalls, ListCalls, NodeCalls, ScriptCalls):
     def __init__(self, *args: Any, **named: Any) -> None:
         told = isinstance(args[0], bool) if args else "cluster" in named or "address" in named
         construction = self.__address_construction if told else self.__standard_construction
-        super().__init__(construction(*args, **named))
+        start = construction(*args, **named)
+        for name, meant in misspelled(os.environ).items():
+            start.log.log_warning(LLInfo, f"{name} is no option: is {meant} meant?")
+        super().__init__(start)
 
     def __str__(self) -> str:
         kind = "Clustered" if self._router.clustered else "Standalone"
@@ -84,4 +90,8 @@ class Client(TensorCalls, ListCalls, NodeCalls, ScriptCalls):
                 f"config_options must be ConfigOptions, not {type(config_options).__name__}"
             )
         log = LogContext(logger_name)
-        return Start(read_settings(config_options), config_options, log)
+        try:
+            return Start(read_settings(config_options), config_options, log)
+        except RedisRuntimeError as error:
+            # Options without a source: there is nothing to connect to.
+            raise RedisAddressError(error.message, error.hint) from error

@@ -20,13 +20,23 @@ Without SR_DB_TYPE, several addresses mean a cluster, and a single server is ask
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Mapping
 
 from hpcorch.client.errors import RedisKeyError, RedisRuntimeError
 from hpcorch.errors import InputError, InputTypeError
 
 _NEVER_SUFFIXED = frozenset({"SR_LOG_FILE", "SR_LOG_LEVEL", "SR_MODEL_TIMEOUT"})
+# SR_THREAD_COUNT is SmartRedis': this client has no threads of its own.
+_KNOWN = (
+    *("SSDB", "SSKEYIN", "SSKEYOUT", "SR_DB_TYPE", "HPCORCH_CREDENTIALS", "SR_THREAD_COUNT"),
+    *("SR_CONN_TIMEOUT", "SR_CONN_INTERVAL", "SR_CMD_TIMEOUT", "SR_CMD_INTERVAL"),
+    *("SR_SOCKET_TIMEOUT", *sorted(_NEVER_SUFFIXED)),
+)
+# From here on two names are taken for one and a slip of the fingers.
+_ALIKE = 0.85
 
 
 class ConfigOptions:
@@ -118,3 +128,17 @@ class ConfigOptions:
         alias = re.sub(r"[^A-Za-z0-9_]", "_", verbatim)
         value = os.environ[verbatim] if verbatim in os.environ else os.environ.get(alias)
         return value or None
+
+
+def misspelled(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that look like options but are none, with what may be meant by each."""
+    found = {}
+    for name in environ:
+        if not name.startswith(("SS", "SR_", "HPCORCH_")) or name.startswith(
+            tuple(f"{known}_" for known in _KNOWN)
+        ):
+            continue
+        alike = difflib.get_close_matches(name, _KNOWN, 1, _ALIKE)
+        if alike and alike[0] != name:
+            found[name] = alike[0]
+    return found

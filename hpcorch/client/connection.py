@@ -15,7 +15,9 @@ from redis.exceptions import AskError, MovedError, RedisError, ResponseError, Tr
 
 from hpcorch.client import wire
 from hpcorch.client.errors import RedisReplyError
+from hpcorch.client.replies import ERROR_REPLIES, ReplyReader
 from hpcorch.client.settings import Address, Settings
+from hpcorch.client.text import to_bytes
 
 T = TypeVar("T")
 
@@ -25,7 +27,7 @@ _LONGEST_CONNECT = 10.0
 _QUERY_BUFFER_BYTES = 2**30
 
 # After one of these the link is still in step: the server has answered in full.
-_ANSWERED = (*wire.ERROR_REPLIES, RedisReplyError)
+_ANSWERED = (*ERROR_REPLIES, RedisReplyError)
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,13 @@ class Request:
     """
 
     key: bytes
-    arguments: Sequence[wire.Argument]
-    read: Callable[[wire.ReplyReader], Any] = wire.ReplyReader.value
+    arguments: wire.Command
+    read: Callable[[ReplyReader], Any] = ReplyReader.value
     repeatable: bool = True
 
 
 class Link:
-    """One connection: redis-py opens it, with AUTH and TLS; hpcorch.client.wire talks over it.
+    """One connection: redis-py opens it, with AUTH and TLS; hpcorch's wire and replies go over it.
 
     redis-py's parser is kept out, since it would keep bytes that it received too many. After any
     exception but a server's error and a RedisReplyError the link is out of step and must be closed.
@@ -54,7 +56,7 @@ class Link:
         self._connection.connect()
         self._socket = connection._sock
         wire.set_timeout(self._socket, connection.socket_timeout)
-        self._reader = wire.ReplyReader(self._socket)
+        self._reader = ReplyReader(self._socket)
         self._broken: OSError | None = None
         self._much = False
 
@@ -71,14 +73,14 @@ class Link:
 
     def command(self, *words: bytes | str | int) -> Any:
         """Send one small command; return the reply: bytes, int, None or a list of those."""
-        return self.bulk([_encoded(word) for word in words], wire.ReplyReader.value)
+        return self.bulk([_encoded(word) for word in words], ReplyReader.value)
 
-    def bulk(self, arguments: Sequence[wire.Argument], read: Callable[[wire.ReplyReader], T]) -> T:
+    def bulk(self, arguments: wire.Command, read: Callable[[ReplyReader], T]) -> T:
         """Send one command without copying its large arguments; return what `read` makes of it."""
         self.send([arguments])
         return self.receive(read)
 
-    def send(self, commands: Iterable[Sequence[wire.Argument]]) -> None:
+    def send(self, commands: Iterable[wire.Command]) -> None:
         """Send commands; each must then be answered by one `receive`."""
         pieces = wire.pack(commands)
         self._much = len(pieces) > 1 and sum(map(len, pieces)) > _QUERY_BUFFER_BYTES
@@ -88,7 +90,7 @@ class Link:
             # A server that refuses a command half-way says why before it hangs up.
             self._broken = broken
 
-    def receive(self, read: Callable[[wire.ReplyReader], T]) -> T:
+    def receive(self, read: Callable[[ReplyReader], T]) -> T:
         """Return what `read` makes of the next reply."""
         try:
             return self._reader.one(read)
@@ -105,8 +107,8 @@ class Link:
     def refusal(self) -> Exception | None:
         """Read the next reply; return the server's error, None for any other reply."""
         try:
-            self.receive(wire.ReplyReader.value)
-        except wire.ERROR_REPLIES as error:
+            self.receive(ReplyReader.value)
+        except ERROR_REPLIES as error:
             return error
         return None
 
@@ -225,7 +227,7 @@ class Pipeline:
             self._link.close()
             self._link = None
 
-    def _commands(self) -> Iterable[Sequence[wire.Argument]]:
+    def _commands(self) -> Iterable[wire.Command]:
         for request, asking in zip(self._requests, self._asking, strict=True):
             if asking:
                 yield (b"ASKING",)
@@ -250,7 +252,7 @@ class Pipeline:
         self._fault = fault
 
 
-def _read_each(reply: wire.ReplyReader, requests: Sequence[Request]) -> list[Any]:
+def _read_each(reply: ReplyReader, requests: Sequence[Request]) -> list[Any]:
     """Read the reply to EXEC; raise the first refusal in it once all of it has been read."""
     reply.array_size()
     found: list[Any] = []
@@ -277,7 +279,7 @@ def is_tls_refusal(error: BaseException) -> bool:
 
 
 def _encoded(word: bytes | str | int) -> bytes:
-    return word if isinstance(word, bytes) else str(word).encode()
+    return word if isinstance(word, bytes) else to_bytes(str(word))
 
 
 def _connection(address: Address, settings: Settings) -> Any:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from hpcorch.client.codecs import Tensor, storable
-from hpcorch.client.errors import RedisKeyError, RedisRuntimeError
+from hpcorch.client.errors import RedisInputError, RedisKeyError, RedisRuntimeError
 from hpcorch.client.log import SRObject
 from hpcorch.client.metadata import Field, scalar, type_of
 from hpcorch.errors import InputError, InputTypeError
@@ -74,10 +74,11 @@ class Dataset(SRObject):
     def add_tensor(self, name: str, data: Tensor) -> None:
         """Add a copy of the numpy array `data` as tensor `name`.
 
-        Raises RedisRuntimeError when there is such a tensor already, InputTypeError for anything
-        that is no array or holds Python objects.
+        Raises RedisRuntimeError when there is such a tensor already or the name is empty,
+        InputTypeError for anything that is no array or holds Python objects.
         """
-        _named(name, "the name of a tensor")
+        if not _named(name, "the name of a tensor"):
+            raise RedisInputError("the name of a tensor must not be empty")
         if name in self._contents.tensors:
             raise RedisRuntimeError(f"dataset {self.get_name()!r} has a tensor {name!r} already")
         kept = storable(data)
@@ -91,7 +92,9 @@ class Dataset(SRObject):
 
     def get_tensor_type(self, name: str) -> type:
         """Return the NumPy type of the elements of tensor `name`, such as numpy.float64."""
-        return self.get_tensor(name).dtype.type
+        dtype = self.get_tensor(name).dtype
+        # NumPy has several types of 64 bits, and but one of them is numpy.int64.
+        return np.dtype(dtype.name).type if dtype.kind in "iu" else dtype.type
 
     def get_tensor_names(self) -> list[str]:
         """Return the names of all tensors."""

@@ -5,6 +5,7 @@ RedisConnectionError     no server could be reached, or it went away
 └── RedisAddressError    the address to connect to is missing or malformed (also an InputError)
 RedisReplyError          a server answered, but not with what was asked for
 ├── RedisRuntimeError    the command was refused, or there is no such key
+│   └── RedisInputError  an argument that makes no sense; nothing was sent (also an InputError)
 ├── RedisBadAllocError   the server is out of memory
 ├── RedisDatabaseError   the database as a whole is in a state that allows no commands
 ├── RedisInternalError   an answer that makes no sense
@@ -36,12 +37,16 @@ class RedisRuntimeError(RedisReplyError):
     """The server refused the command, or a key is missing or holds something else."""
 
 
+class RedisInputError(RedisRuntimeError, InputError):
+    """An argument that makes no sense, of the kind that SmartRedis lets the server refuse."""
+
+
 class RedisBadAllocError(RedisReplyError):
     """The server has no memory left for the value."""
 
 
 class RedisDatabaseError(RedisReplyError):
-    """The database cannot serve commands in its present state."""
+    """The database cannot serve commands in its present state: it lacks slots, or is loading."""
 
 
 class RedisInternalError(RedisReplyError):

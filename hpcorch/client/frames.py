@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
+from numpy.ma import MaskedArray
 
 from hpcorch.client import wire
 from hpcorch.client.codecs import Tensor, bytes_of
@@ -29,6 +30,7 @@ PREFIX = struct.Struct("!4sIQ")
 LONGEST_HEADER = 1 << 20
 MOST_ARRAYS = 4096
 MOST_DIMENSIONS = 32
+_MOST_BYTES = 2**63
 # Truth values, integers, floats and complex numbers of any size and byte order.
 KINDS = "biufc"
 # A program uses few shapes; one that uses many starts over rather than growing.
@@ -80,9 +82,12 @@ def _layout(item: object) -> Layout:
     kind, shape = item
     if not isinstance(shape, list) or len(shape) > MOST_DIMENSIONS:
         raise FrameError("an array in the header of a frame has no shape")
-    if not all(type(length) is int and 0 <= length < 2**62 for length in shape):
-        raise FrameError("an array in the header of a frame has an impossible shape")
     dtype = _dtype(kind)
+    if not all(type(length) is int and length >= 0 for length in shape) or (
+        # NumPy counts an empty array's other lengths too.
+        math.prod(length or 1 for length in shape) * dtype.itemsize >= _MOST_BYTES
+    ):
+        raise FrameError("an array in the header of a frame has an impossible shape")
     return Layout(dtype, tuple(shape), math.prod(shape) * dtype.itemsize)
 
 
@@ -101,14 +106,19 @@ def describe(arrays: Sequence[Tensor]) -> list[list[Any]]:
     return [[array.dtype.str, list(array.shape)] for array in arrays]
 
 
-def sendable(array: object, what: str) -> Tensor:
-    """Return `array` in C order, copied only if it is not; raises InputTypeError with `what`."""
+def sendable(array: object, what: str, index: int) -> Tensor:
+    """Return `array` in C order, copied only if it is not.
+
+    Raises InputTypeError, which calls it `what` number `index`.
+    """
     if not isinstance(array, np.ndarray):
-        raise InputTypeError(f"{what} must be a numpy array, not {type(array).__name__}")
+        raise InputTypeError(f"{what} {index} must be a numpy array, not {type(array).__name__}")
     if array.dtype.kind not in KINDS:
         raise InputTypeError(
-            f"{what} has the dtype {array.dtype}: models take truth values and numbers only"
+            f"{what} {index} has the dtype {array.dtype}: models take truth values and numbers only"
         )
+    if isinstance(array, MaskedArray):
+        raise InputTypeError(f"{what} {index} is a masked array, whose mask would be lost")
     return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
@@ -129,6 +139,8 @@ class Parser(Generic[H]):
     def __init__(self, parse: Callable[[dict[str, Any]], H]) -> None:
         self._parse = parse
         self._known: dict[bytes, H] = {}
+        # How the last short frame began, what that means, and its size: mostly the next is alike.
+        self.last: tuple[bytes, H, int] | None = None
 
     def __call__(self, header: bytes) -> H:
         """Return what `header` means; raises FrameError."""
@@ -222,7 +234,7 @@ class Stream:
         self._sock = sock
         self._scratch = bytearray(_SCRATCH_BYTES)
         self._view = memoryview(self._scratch)
-        self._bytes = np.frombuffer(self._scratch, np.uint8)
+        self._tls = isinstance(sock, ssl.SSLSocket)
         self._start = 0
         self._end = 0
         self._seconds: float | None = -1.0
@@ -237,7 +249,7 @@ class Stream:
         for array in arrays:
             size += array.nbytes
         try:
-            if size > _SCRATCH_BYTES or len(arrays) > _FEW or isinstance(self._sock, ssl.SSLSocket):
+            if size > _SCRATCH_BYTES or len(arrays) > _FEW or self._tls:
                 wire.send(self._sock, pack(start, arrays))
             else:
                 pieces: list[Any] = [start, *arrays]
@@ -248,31 +260,40 @@ class Stream:
             raise TimeoutError("nothing could be sent in time") from error
 
     def read(
-        self, parse: Callable[[bytes], H], admit: Callable[[int], None] = admit_all
+        self, parse: Parser[H], admit: Callable[[int], None] = admit_all
     ) -> tuple[H, list[Tensor]]:
         """Read one frame; raises what `frames.read` raises."""
-        return self._small(parse) or read(self, parse, admit)
-
-    def _small(self, parse: Callable[[bytes], H]) -> tuple[H, list[Tensor]] | None:
-        """Return a frame that has arrived at once, which needs no further memory; else None."""
+        # A frame that has arrived at once needs no further memory.
         if self._start == self._end:
             self._start, self._end = 0, self._received(self._view)
+        last = parse.last
+        if last is None or not self._scratch.startswith(last[0], self._start, self._end):
+            last = self._begun(parse)
+        if last is None or self._start + last[2] > self._end:
+            return read(self, parse, admit)
+        start, header, size = last
+        at = self._start + len(start)
+        self._start += size
+        arrays = []
+        for layout in header.layouts:
+            there: Tensor = np.ndarray(layout.shape, layout.dtype, self._scratch, at)
+            arrays.append(there.copy())
+            at += layout.size
+        return header, arrays
+
+    def _begun(self, parse: Parser[H]) -> tuple[bytes, H, int] | None:
+        """Return how the frame begins that has arrived, what that means and the frame's size."""
         if self._end - self._start < PREFIX.size:
             return None
         magic, length, size = PREFIX.unpack_from(self._scratch, self._start)
-        at = self._start + PREFIX.size
-        if magic != MAGIC or at + length + size > self._end:
+        whole = PREFIX.size + length
+        if magic != MAGIC or self._start + whole > self._end:
             return None
-        header = parse(bytes(self._view[at : at + length]))
+        start = bytes(self._view[self._start : self._start + whole])
+        header = parse(start[PREFIX.size :])
         _check_size(header, size)
-        at += length
-        arrays = []
-        for layout in header.layouts:
-            memory = np.array(self._bytes[at : at + layout.size])
-            arrays.append(memory.view(layout.dtype).reshape(layout.shape))
-            at += layout.size
-        self._start = at
-        return header, arrays
+        parse.last = start, header, whole + size
+        return parse.last
 
     def exactly(self, size: int) -> bytes:
         """Return the next `size` bytes."""
@@ -306,7 +327,7 @@ class Stream:
         if seconds == self._seconds:
             return
         self._seconds = seconds
-        if isinstance(self._sock, ssl.SSLSocket):
+        if self._tls:
             self._sock.settimeout(seconds)
             return
         # The kernel keeps the time: Python's own way is a further system call for every other one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from hpcorch.client.frames import FrameError, sendable
 from hpcorch.client.messages import Answer, Request, answer_parser
 from hpcorch.client.model_queue import ModelQueue
 from hpcorch.client.model_store import ModelStore
+from hpcorch.client.module_store import ModuleStore, store_of
 from hpcorch.client.routing import Router
 from hpcorch.client.settings import Settings
 from hpcorch.client.text import to_bytes
@@ -29,7 +31,7 @@ class Inference:
     """
 
     def __init__(self, router: Router, settings: Settings) -> None:
-        self.store = ModelStore(router)
+        self._store: ModelStore | ModuleStore | None = None
         self.seconds = settings.model_timeout
         self._router = router
         self._links = WorkerLinks(router, settings)
@@ -38,10 +40,23 @@ class Inference:
         # What this client stored itself it must also find, though workers learn of it later.
         self._versions: dict[tuple[str, str], str] = {}
 
+    @property
+    def store(self) -> ModelStore | ModuleStore:
+        """Where models and scripts lie; the server is asked once."""
+        if self._store is None:
+            self._store = store_of(self._router)
+        return self._store
+
     def stored(self, kind: str, name: str, version: str) -> None:
         """Remember that this client has stored that version."""
         self._versions[kind, name] = version
         self._heads.clear()
+
+    def delete(self, kind: str, name: str) -> None:
+        """Remove a model or script; raises RedisRuntimeError when there is none."""
+        self.store.delete(kind, name)
+        # Workers learn of it a moment later: no version that they may still have will do.
+        self.stored(kind, name, secrets.token_hex(8))
 
     def inline(
         self, work: str, name: str, arrays: object, function: str = "", device: str = ""
@@ -51,15 +66,11 @@ class Inference:
         Raises InputTypeError, RedisRuntimeError with the framework's own words, RedisTimeoutError.
         """
         checked = _arrays(arrays)
-        shapes = tuple((array.dtype, array.shape) for array in checked)
-        key = (work, name, function, device, shapes)
-        head = self._heads.get(key)
-        if head is None:
-            head = self._request(work, name, function, device).head(checked)
-            if len(self._heads) >= _MOST_HEADS:
-                self._heads.clear()
-            self._heads[key] = head
-        return self._outputs(head, checked, to_bytes(name), durable=False)
+        key = (work, name, function, device, _layouts(checked))
+        head = self._heads.get(key) or self._keep(
+            key, self._request(work, name, function, device).head(checked)
+        )
+        return self._outputs(head, checked, name, durable=False)
 
     def by_keys(
         self,
@@ -76,18 +87,27 @@ class Inference:
         `durable` queues the request in the database even when a worker could be reached. Raises as
         `inline` does.
         """
-        request = self._request(work, name, function, device, tuple(inputs), tuple(outputs))
-        beside = to_bytes(inputs[0] if inputs else name)
-        self._outputs(request.head(()), (), beside, durable=durable)
+        names = tuple(inputs), tuple(outputs)
+        key = (work, name, function, device, *names)
+        head = self._heads.get(key) or self._keep(
+            key, self._request(work, name, function, device, *names).head(())
+        )
+        beside = inputs[0] if inputs else name
+        found = self._outputs(head, (), beside, durable=durable)
+        if found and not outputs:
+            # Without names they come back, and would be lost.
+            raise RedisRuntimeError(
+                f"{name} has {len(found)} output(s), and 0 names were given for them"
+            )
 
-    def load(self, kind: str, name: str) -> int:
+    def load(self, kind: str, name: str, device: str = "") -> int:
         """Let every worker that can be reached load a model or script now; return their number.
 
         It may take ten minutes. Raises RedisRuntimeError when there is no worker, or with the words
         of one that cannot, RedisTimeoutError.
         """
         seconds = max(self.seconds, _LOAD_SECONDS)
-        request = replace(self._request(f"load_{kind}", name, "", ""), seconds=seconds)
+        request = replace(self._request(f"load_{kind}", name, "", device), seconds=seconds)
         streams = self._links.to_each()
         if not streams:
             self._raise_no_worker()
@@ -113,6 +133,13 @@ class Inference:
         """Close the connections to workers."""
         self._links.close()
 
+    def _keep(self, key: tuple[object, ...], head: bytes) -> bytes:
+        """Remember the head of a request, since the next one is mostly alike."""
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        self._heads[key] = head
+        return head
+
     def _request(
         self,
         work: str,
@@ -135,32 +162,34 @@ class Inference:
         )
 
     def _outputs(
-        self, head: bytes, arrays: Sequence[Tensor], beside: bytes, *, durable: bool
+        self, head: bytes, arrays: Sequence[Tensor], beside: str, *, durable: bool
     ) -> list[Tensor]:
-        answer, outputs = self._exchange(head, arrays, beside, durable=durable)
+        lost = 0
+        found: tuple[Answer, list[Tensor]] | None = None
+        while not (durable or found):
+            try:
+                found = self._links.exchange(head, arrays, self.seconds)
+            except WorkerLost as error:
+                lost += 1
+                if lost == 2:
+                    raise RedisRuntimeError(
+                        "two model workers ended while they worked on this request",
+                        hint="the model may crash its framework; the database's logs have the "
+                        "last words",
+                    ) from error
+            except NoWorker:
+                break
+        answer, outputs = found or self._queued(head, arrays, beside, lost, durable=durable)
         if answer.fault:
             _raise_fault(answer)
         return outputs
 
-    def _exchange(
-        self, head: bytes, arrays: Sequence[Tensor], beside: bytes, *, durable: bool
+    def _queued(
+        self, head: bytes, arrays: Sequence[Tensor], beside: str, lost: int, *, durable: bool
     ) -> tuple[Answer, list[Tensor]]:
-        lost = 0
-        while not durable and lost < 2:
-            try:
-                return self._links.exchange(head, arrays, self.seconds)
-            except WorkerLost:
-                lost += 1
-            except NoWorker:
-                break
-        if lost == 2:
-            raise RedisRuntimeError(
-                "two model workers ended while they worked on this request",
-                hint="the model may crash its framework; the database's logs have the last words",
-            )
         if not durable and not listed(self._router):
             self._raise_no_worker()
-        return self._queue.exchange(head, arrays, beside, self.seconds, lost)
+        return self._queue.exchange(head, arrays, to_bytes(beside), self.seconds, lost)
 
     def _raise_no_worker(self) -> None:
         tried = f"; the last one tried: {self._links.refusal}" if self._links.refusal else ""
@@ -171,8 +200,16 @@ class Inference:
 
 
 def _arrays(found: object) -> list[Tensor]:
-    items = found if isinstance(found, (list, tuple)) else [found]
-    return [sendable(item, f"input {index}") for index, item in enumerate(items)]
+    if not isinstance(found, (list, tuple)):
+        return [sendable(found, "input", 0)]
+    return [sendable(item, "input", index) for index, item in enumerate(found)]
+
+
+def _layouts(arrays: Sequence[Tensor]) -> tuple[object, ...]:
+    """Return what tells arrays of other types or shapes from these."""
+    if len(arrays) == 1:
+        return arrays[0].dtype, arrays[0].shape
+    return tuple([(array.dtype, array.shape) for array in arrays])
 
 
 def _raise_fault(answer: Answer) -> None:

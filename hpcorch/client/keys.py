@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from hpcorch.client.config import ConfigOptions
-from hpcorch.client.errors import RedisInternalError, RedisRuntimeError
+from hpcorch.client.errors import RedisInputError, RedisInternalError, RedisRuntimeError
 from hpcorch.client.text import to_bytes, to_text
 from hpcorch.errors import InputError, InputTypeError
 
@@ -51,14 +51,21 @@ class Keys:
 
     def to_read(self, kind: Kind, name: str) -> bytes:
         """Return the key under which `name` is looked for, checked or removed."""
-        return self._key(kind, name, self._source)
+        key = encoded(name)
+        if kind != "dataset" and not self._source:
+            return key
+        return self._key(kind, key, self._source)
 
     def to_write(self, kind: Kind, name: str) -> bytes:
-        """Return the key under which `name` is stored."""
-        return self._key(kind, name, self._target)
-
-    def _key(self, kind: Kind, name: str, prefix: bytes) -> bytes:
+        """Return the key under which `name` is stored. Raises RedisInputError without a name."""
         key = encoded(name)
+        if not key:
+            raise RedisInputError(f"the name of a {kind} must not be empty")
+        if kind != "dataset" and not self._target:
+            return key
+        return self._key(kind, key, self._target)
+
+    def _key(self, kind: Kind, key: bytes, prefix: bytes) -> bytes:
         if kind == "dataset":
             key = b"{%b}" % _taggable(key)
         return prefix + key if prefix and self._prefixed[kind] else key
@@ -68,7 +75,8 @@ def encoded(name: str) -> bytes:
     """Return a name as bytes. Raises InputTypeError unless it is a string."""
     if not isinstance(name, str):
         raise InputTypeError(f"a name must be a string, not {type(name).__name__}")
-    return to_bytes(name)
+    # This is on the way of every call, and most names are plain.
+    return name.encode() if name.isascii() else to_bytes(name)
 
 
 def dataset_of_entry(entry: bytes) -> str:

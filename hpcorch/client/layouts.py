@@ -21,8 +21,9 @@ from hpcorch.client.errors import RedisRuntimeError
 from hpcorch.client.keys import encoded
 from hpcorch.client.metadata import Field, decode_field, encode_field
 from hpcorch.client.redisai import RedisAICodec
+from hpcorch.client.replies import ReplyReader
 from hpcorch.client.text import to_text
-from hpcorch.client.wire import Argument, ReplyReader
+from hpcorch.client.wire import Argument
 from hpcorch.errors import InputError
 
 T = TypeVar("T")

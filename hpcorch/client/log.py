@@ -47,7 +47,31 @@ class Logs(Protocol):
         """Write an error."""
 
 
-class LogContext:
+class SRObject:
+    """What a client and a dataset have in common: a name to log under.
+
+    `context` is that name or a LogContext. Raises InputTypeError when it is neither.
+    """
+
+    def __init__(self, context: str | LogContext) -> None:
+        if not isinstance(context, (str, LogContext)):
+            raise InputTypeError(f"the name must be a string, not {type(context).__name__}")
+        self._log: str | LogContext = context
+
+    def log_data(self, level: int, data: str) -> None:
+        """Write `data` to the log if `level` (LLQuiet … LLDeveloper) is within SR_LOG_LEVEL."""
+        log_data(self._log, level, data)
+
+    def log_warning(self, level: int, data: str) -> None:
+        """As log_data, for a warning."""
+        log_warning(self._log, level, data)
+
+    def log_error(self, level: int, data: str) -> None:
+        """As log_data, for an error."""
+        log_error(self._log, level, data)
+
+
+class LogContext(SRObject):
     """A name to log under, with the level and the file that the environment says now.
 
     Raises InputError when SR_LOG_LEVEL is no known level or SR_LOG_FILE cannot be written,
@@ -57,6 +81,7 @@ class LogContext:
     def __init__(self, context: str = "Default") -> None:
         if not isinstance(context, str):
             raise InputTypeError(f"the logger name must be a string, not {type(context).__name__}")
+        super().__init__(context)
         self.name = context
         self._threshold = _threshold(os.environ.get("SR_LOG_LEVEL", ""))
         self._path = os.environ.get("SR_LOG_FILE", "")
@@ -91,30 +116,6 @@ class LogContext:
                 pass
         sys.stdout.write(line)
         sys.stdout.flush()
-
-
-class SRObject:
-    """What a client and a dataset have in common: a name to log under.
-
-    `context` is that name or a LogContext. Raises InputTypeError when it is neither.
-    """
-
-    def __init__(self, context: str | LogContext) -> None:
-        if not isinstance(context, (str, LogContext)):
-            raise InputTypeError(f"the name must be a string, not {type(context).__name__}")
-        self._log: str | LogContext = context
-
-    def log_data(self, level: int, data: str) -> None:
-        """Write `data` to the log if `level` (LLQuiet … LLDeveloper) is within SR_LOG_LEVEL."""
-        log_data(self._log, level, data)
-
-    def log_warning(self, level: int, data: str) -> None:
-        """As log_data, for a warning."""
-        log_warning(self._log, level, data)
-
-    def log_error(self, level: int, data: str) -> None:
-        """As log_data, for an error."""
-        log_error(self._log, level, data)
 
 
 def log_data(context: Logs | str, level: int, data: str) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from hpcorch.client.codecs import Tensor
 from hpcorch.client.frames import FrameError, Layout, Parser, describe, head, read_layouts
 
 WORKS = ("model", "script", "load_model", "load_script")
+_LOADS = "load_"
 # Why a worker did not do what it was asked; the client makes an exception of each.
 FAULTS = ("input", "missing", "device", "refused", "failed", "timeout", "busy")
 
@@ -33,6 +35,16 @@ class Request:
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     layouts: tuple[Layout, ...] = ()
+
+    @cached_property
+    def kind(self) -> str:
+        """What is to be run or loaded: "model" or "script"."""
+        return self.work.removeprefix(_LOADS)
+
+    @cached_property
+    def loads_only(self) -> bool:
+        """Whether nothing is to be run."""
+        return self.work.startswith(_LOADS)
 
     def head(self, arrays: Sequence[Tensor]) -> bytes:
         """Return the beginning of the frame that carries this request and `arrays`."""

@@ -45,7 +45,8 @@ def scalar(data: object) -> np.ndarray[Any, np.dtype[Any]]:
             f"a metadata scalar must not be of type {array.dtype.name}",
             hint="allowed are " + ", ".join(_CODES),
         )
-    return array.reshape(1).astype(array.dtype.newbyteorder("="))
+    # By its name: NumPy has several types of 64 bits, and but one of them is numpy.uint64.
+    return array.reshape(1).astype(np.dtype(array.dtype.name))
 
 
 def type_of(field: Field) -> type:

@@ -1,11 +1,18 @@
-"""Checks of what users say about models; a failure says the field, the value, what is allowed."""
+"""Checks of what users say about models; a failure says the field, the value, what is allowed.
+
+The errors are of the classes that SmartRedis raises: TypeError for a wrong type, an unknown backend
+or device, ValueError for a number of GPUs, FileNotFoundError, and RedisRuntimeError for the rest.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from hpcorch.errors import InputError, InputTypeError
+from hpcorch.client.errors import RedisInputError
+from hpcorch.errors import InputError, InputFileError, InputTypeError
 
 BACKENDS = ("TORCH", "ONNX", "TF", "TFLITE")
 LANGUAGES = ("TORCHSCRIPT", "PYTHON")
@@ -14,10 +21,10 @@ _DEVICE = re.compile(r"CPU|GPU(:(0|[1-9]\d{0,3}))?")
 
 def name(field: str, value: object) -> str:
     """Return `value` if it is text that is not empty."""
-    found = text(field, value)
-    if not found:
-        raise InputError(f"{field} is empty: it must be a name")
-    return found
+    if isinstance(value, str) and value:
+        return value
+    text(field, value)
+    raise RedisInputError(f"{field} is empty: it must be a name")
 
 
 def text(field: str, value: object) -> str:
@@ -25,6 +32,14 @@ def text(field: str, value: object) -> str:
     if not isinstance(value, str):
         raise InputTypeError(f"{field} must be text, not {type(value).__name__}")
     return value
+
+
+def source(field: str, value: object) -> str:
+    """Return `value` if it is the text of a script, and some."""
+    found = text(field, value)
+    if not found.strip():
+        raise RedisInputError(f"{field} is empty: there are no functions in it")
+    return found
 
 
 def flag(field: str, value: object) -> bool:
@@ -39,8 +54,18 @@ def data(field: str, value: object) -> bytes:
     if not isinstance(value, (bytes, bytearray)):
         raise InputTypeError(f"{field} must be bytes, not {type(value).__name__}")
     if not value:
-        raise InputError(f"{field} is empty: there is no model in it")
+        raise RedisInputError(f"{field} is empty: there is no model in it")
     return bytes(value) if isinstance(value, bytearray) else value
+
+
+def file(field: str, value: object) -> Path:
+    """Return `value` if it is the path of a file that can be read."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise InputTypeError(f"{field} must be a path, not {type(value).__name__}")
+    found = Path(value)
+    if not found.is_file() or not os.access(found, os.R_OK):
+        raise InputFileError(f"{field} is {os.fspath(value)!r}: there is no such readable file")
+    return found
 
 
 def count(field: str, value: object, least: int = 0) -> int:
@@ -48,7 +73,7 @@ def count(field: str, value: object, least: int = 0) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise InputTypeError(f"{field} must be an integer, not {type(value).__name__}")
     if value < least:
-        raise InputError(f"{field}={value} is not allowed: it must not be below {least}")
+        raise RedisInputError(f"{field}={value} is not allowed: it must not be below {least}")
     return value
 
 
@@ -67,7 +92,7 @@ def backend(value: object) -> str:
     """Return the name of a framework in capitals."""
     found = text("backend", value).upper()
     if found not in BACKENDS:
-        raise InputError(f"backend is {value!r}: it must be one of {', '.join(BACKENDS)}")
+        raise InputTypeError(f"backend is {value!r}: it must be one of {', '.join(BACKENDS)}")
     return found
 
 
@@ -75,7 +100,7 @@ def language(value: object) -> str:
     """Return the language of a script."""
     found = text("language", value)
     if found not in LANGUAGES:
-        raise InputError(f"language is {value!r}: it must be one of {', '.join(LANGUAGES)}")
+        raise InputTypeError(f"language is {value!r}: it must be one of {', '.join(LANGUAGES)}")
     return found
 
 
@@ -83,7 +108,9 @@ def device(value: object) -> str:
     """Return a device in capitals: CPU, GPU or GPU:i."""
     found = text("device", value).upper()
     if not _DEVICE.fullmatch(found):
-        raise InputError(f"device is {value!r}: it must be CPU, GPU or GPU:number")
+        said = f"device is {value!r}: it must be CPU, GPU or GPU:number"
+        known = found.startswith(("CPU", "GPU"))
+        raise RedisInputError(said) if known else InputTypeError(said)
     return found
 
 
@@ -101,15 +128,20 @@ def gpu(offset: object, first_gpu: object, num_gpus: object) -> str:
 def graph(framework: str, inputs: Sequence[str], outputs: Sequence[str]) -> None:
     """Refuse a TensorFlow graph without the names of its ends, and names for anything else."""
     if framework == "TF" and not (inputs and outputs):
-        raise InputError("backend is TF: inputs and outputs must name the nodes of the graph")
+        raise RedisInputError("backend is TF: inputs and outputs must name the nodes of the graph")
     if framework != "TF" and (inputs or outputs):
         raise InputError(f"backend is {framework}: inputs and outputs are for TF only")
 
 
-def batches(batch_size: int, min_batch_size: int) -> None:
-    """Refuse a smallest batch that is larger than the largest."""
+def batches(batch_size: int, min_batch_size: int, min_batch_timeout: int) -> None:
+    """Refuse a smallest batch beyond the largest, and a time to wait for no batch."""
     if min_batch_size > batch_size:
-        raise InputError(
+        raise RedisInputError(
             f"min_batch_size={min_batch_size} is not allowed: batch_size is {batch_size}, and the "
             "smallest batch cannot be larger than the largest"
+        )
+    if min_batch_timeout and not min_batch_size:
+        raise RedisInputError(
+            f"min_batch_timeout={min_batch_timeout} is not allowed: without min_batch_size no "
+            "request waits for others"
         )

@@ -21,9 +21,9 @@ from hpcorch.client.codecs import Tensor
 from hpcorch.client.connection import Link
 from hpcorch.client.errors import RedisInternalError, RedisRuntimeError, RedisTimeoutError
 from hpcorch.client.messages import Answer, answer_parser
+from hpcorch.client.replies import ReplyReader
 from hpcorch.client.routing import Router
 from hpcorch.client.settings import Settings
-from hpcorch.client.wire import ReplyReader
 
 GROUP = b"workers"
 # Requests that wait on one shard; more than that means that workers cannot keep up, or are gone.

@@ -11,19 +11,23 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from hpcorch.client.connection import Request
-from hpcorch.client.errors import RedisRuntimeError
+from hpcorch.client.errors import RedisInputError, RedisRuntimeError
+from hpcorch.client.model_bytes import Fill, Hold, Source, filled
+from hpcorch.client.replies import ReplyReader
 from hpcorch.client.routing import Router
 from hpcorch.client.text import to_bytes
-from hpcorch.client.wire import ReplyReader
+from hpcorch.errors import HpcorchError
 
 CHANNEL = b"hpcorch:models"
 DEFAULT_CHUNK = 64 * 1024 * 1024
 # A reader that loses this often to somebody who replaces the model is told so.
 _READS = 5
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,30 +65,48 @@ class ModelStore:
         self._router = router
         self.chunk_bytes = DEFAULT_CHUNK
 
-    def write(self, described: Stored, data: bytes) -> str:
+    def write(self, described: Stored, data: Source) -> str:
         """Store `data`, in place of what had that name; return its version.
 
         What is there already just like that stays, so that workers need not load it again. The
         version, size, chunk size and digest in `described` do not matter.
         """
-        fresh = replace(
-            described,
-            version=secrets.token_hex(8),
-            size=len(data),
-            chunk=self.chunk_bytes,
-            digest=hashlib.sha256(data).hexdigest(),
+        earlier = self.find(described.kind, described.name)
+        # Reading everything only to compare it is worth while when it may be the same.
+        if earlier is not None and earlier.size == data.size:
+            same = replace(described, size=data.size, digest=_digest(data, self.chunk_bytes))
+            if earlier.same_as(same) and self._is_whole(earlier):
+                return earlier.version
+        fresh = self._with_chunks(
+            replace(
+                described,
+                version=secrets.token_hex(8),
+                size=data.size,
+                chunk=self.chunk_bytes,
+            ),
+            data,
         )
-        earlier = self.find(fresh.kind, fresh.name)
-        if earlier is not None and earlier.same_as(fresh) and self._is_whole(earlier):
-            return earlier.version
-        view = memoryview(data)
-        for index, key in enumerate(_chunk_keys(fresh)):
-            part = view[index * fresh.chunk : (index + 1) * fresh.chunk]
-            self._store(key, part)
         self._store(_key(fresh.kind, fresh.name), memoryview(json.dumps(asdict(fresh)).encode()))
         self._tell(fresh.kind, fresh.name)
         self._drop_chunks(earlier)
         return fresh.version
+
+    def _with_chunks(self, fresh: Stored, data: Source) -> Stored:
+        """Store the chunks; return `fresh` with their digest. All are removed when one fails."""
+        found, size, keys = hashlib.sha256(), 0, _chunk_keys(fresh)
+        try:
+            for key, part in zip(keys, data.parts(fresh.chunk), strict=False):
+                found.update(part)
+                size += len(part)
+                self._store(key, part)
+            if size != fresh.size:
+                raise RedisInputError(f"the file of {fresh.name!r} changed while it was read")
+        except BaseException:
+            # Parts of a model that nobody can find would fill the database.
+            with suppress(HpcorchError):
+                self._drop_chunks(fresh)
+            raise
+        return replace(fresh, digest=found.hexdigest())
 
     def find(self, kind: str, name: str) -> Stored | None:
         """Return what is stored beside that model or script, None when there is none."""
@@ -97,13 +119,17 @@ class ModelStore:
         key = _key(kind, name)
         return bool(self._router.run(key, lambda link: link.command(b"EXISTS", key)))
 
-    def read(self, kind: str, name: str) -> tuple[Stored, bytearray]:
+    def read(self, kind: str, name: str) -> tuple[Stored, bytes]:
         """Return a model or script with its bytes; raises RedisRuntimeError when there is none."""
+        return self.read_by(kind, name, filled)
+
+    def read_by(self, kind: str, name: str, hold: Hold[T]) -> tuple[Stored, T]:
+        """As `read`, with the bytes in what `hold` makes."""
         for _ in range(_READS):
             described = self.find(kind, name)
             if described is None:
                 raise RedisRuntimeError(f"there is no {kind} {name!r} in the database")
-            data = self._read_chunks(described)
+            data = hold(described.size, self._filling(described))
             if data is not None:
                 return described, data
         raise RedisRuntimeError(
@@ -111,14 +137,15 @@ class ModelStore:
             hint="the server evicts keys, or somebody replaces it all the time",
         )
 
-    def delete(self, kind: str, name: str) -> bool:
-        """Remove a model or script; tell whether there was one."""
+    def delete(self, kind: str, name: str) -> None:
+        """Remove a model or script; raises RedisRuntimeError when there is none."""
         described = self.find(kind, name)
+        if described is None:
+            raise RedisRuntimeError(f"there is no {kind} {name!r} in the database")
         key = _key(kind, name)
         self._router.run(key, lambda link: link.command(b"UNLINK", key))
         self._tell(kind, name)
         self._drop_chunks(described)
-        return described is not None
 
     def _is_whole(self, described: Stored) -> bool:
         keys = _chunk_keys(described)
@@ -127,16 +154,16 @@ class ModelStore:
     def _store(self, key: bytes, data: memoryview) -> None:
         self._router.run(key, lambda link: link.bulk((b"SET", key, (data,)), ReplyReader.value))
 
-    def _read_chunks(self, described: Stored) -> bytearray | None:
-        data = bytearray(described.size)
-        view = memoryview(data)
-        requests = [
-            Request(key, (b"GET", key), _into(view[at : at + described.chunk]))
-            for key, at in zip(
-                _chunk_keys(described), range(0, described.size, described.chunk), strict=True
-            )
-        ]
-        return data if all(self._router.run_many(requests)) else None
+    def _filling(self, described: Stored) -> Fill:
+        def fill(view: memoryview) -> bool:
+            starts = range(0, described.size, described.chunk)
+            requests = [
+                Request(key, (b"GET", key), _into(view[at : at + described.chunk]))
+                for key, at in zip(_chunk_keys(described), starts, strict=True)
+            ]
+            return all(self._router.run_many(requests))
+
+        return fill
 
     def _drop_chunks(self, described: Stored | None) -> None:
         keys = [] if described is None else _chunk_keys(described)
@@ -162,6 +189,13 @@ def _into(target: memoryview) -> Callable[[ReplyReader], bool]:
         return True
 
     return read
+
+
+def _digest(data: Source, length: int) -> str:
+    found = hashlib.sha256()
+    for part in data.parts(length):
+        found.update(part)
+    return found.hexdigest()
 
 
 def _key(kind: str, name: str) -> bytes:

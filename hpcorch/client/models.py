@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 from hpcorch.client import model_checks as check
 from hpcorch.client.codecs import Tensor
+from hpcorch.client.errors import RedisInputError
 from hpcorch.client.inference import Inference
+from hpcorch.client.model_bytes import Filed, Held, Source
 from hpcorch.client.model_store import Stored
 from hpcorch.client.session import Session, Start, poll
 from hpcorch.client.text import to_text
-from hpcorch.errors import InputError
 
 
 class ModelCalls(Session):
@@ -74,25 +75,18 @@ class ModelCalls(Session):
         until there are so many rows, at most `min_batch_timeout` ms. Nothing is loaded here: a
         worker does that when it first needs the model. Raises InputError or InputTypeError.
         """
-        described = Stored(
-            kind="model",
-            name=self._new_name(name),
-            version="",
-            backend=check.backend(backend),
-            device=check.device(device),
-            size=0,
-            chunk=0,
-            batch_size=check.count("batch_size", batch_size),
-            min_batch_size=check.count("min_batch_size", min_batch_size),
-            min_batch_timeout=check.count("min_batch_timeout", min_batch_timeout),
-            tag=check.text("tag", tag),
-            inputs=check.names("inputs", inputs),
-            outputs=check.names("outputs", outputs),
+        described = self._described(
+            name,
+            backend,
+            device,
+            batch_size,
+            min_batch_size,
+            min_batch_timeout,
+            tag,
+            inputs,
+            outputs,
         )
-        check.graph(described.backend, described.inputs, described.outputs)
-        check.batches(described.batch_size, described.min_batch_size)
-        version = self._inference.store.write(described, check.data("model", model))
-        self._inference.stored("model", described.name, version)
+        self._store_model(described, Held(check.data("model", model)))
 
     def set_model_from_file(
         self,
@@ -107,10 +101,12 @@ class ModelCalls(Session):
         inputs: str | Sequence[str] | None = None,
         outputs: str | Sequence[str] | None = None,
     ) -> None:
-        """As set_model, from a file; raises InputError when it cannot be read."""
-        self.set_model(
+        """As set_model, from a file, of which one chunk at a time is in memory.
+
+        Raises InputFileError when it cannot be read.
+        """
+        described = self._described(
             name,
-            read_file("model_file", model_file),
             backend,
             device,
             batch_size,
@@ -120,6 +116,50 @@ class ModelCalls(Session):
             inputs,
             outputs,
         )
+        self._store_model(described, Filed(check.file("model_file", model_file)))
+
+    def _described(
+        self,
+        name: str,
+        backend: str,
+        device: str,
+        batch_size: int,
+        min_batch_size: int,
+        min_batch_timeout: int,
+        tag: str,
+        inputs: str | Sequence[str] | None,
+        outputs: str | Sequence[str] | None,
+    ) -> Stored:
+        """Return what is stored beside a model's bytes; raises what set_model raises."""
+        found = Stored(
+            kind="model",
+            name=self._new_name(name),
+            version="",
+            backend=check.backend(backend),
+            device=check.device(device),
+            size=0,
+            chunk=0,
+            batch_size=check.count("batch_size", batch_size),
+            min_batch_size=check.count("min_batch_size", min_batch_size),
+            min_batch_timeout=check.count("min_batch_timeout", min_batch_timeout),
+            tag=check.text("tag", tag),
+            inputs=check.names("inputs", inputs),
+            outputs=check.names("outputs", outputs),
+        )
+        check.graph(found.backend, found.inputs, found.outputs)
+        check.batches(found.batch_size, found.min_batch_size, found.min_batch_timeout)
+        if found.min_batch_size and not found.min_batch_timeout:
+            warnings.warn(
+                "min_batch_timeout is 0: a request may wait for others most of the time it has",
+                stacklevel=3,
+            )
+        return found
+
+    def _store_model(self, described: Stored, data: Source) -> None:
+        if not data.size:
+            raise RedisInputError(f"the file of the model {described.name!r} is empty")
+        version = self._inference.store.write(described, data)
+        self._inference.stored("model", described.name, version)
 
     def set_model_multigpu(
         self,
@@ -165,12 +205,12 @@ class ModelCalls(Session):
         outputs: str | Sequence[str] | None = None,
     ) -> None:
         """As set_model_multigpu, from a file."""
-        self.set_model_multigpu(
+        check.gpus(first_gpu, num_gpus)
+        self.set_model_from_file(
             name,
-            read_file("model_file", model_file),
+            model_file,
             backend,
-            first_gpu,
-            num_gpus,
+            "GPU",
             batch_size,
             min_batch_size,
             min_batch_timeout,
@@ -181,11 +221,12 @@ class ModelCalls(Session):
 
     def get_model(self, name: str) -> bytes:
         """Return a model's bytes; raises RedisRuntimeError when there is none of that name."""
-        return bytes(self._inference.store.read("model", self._stored_name(name))[1])
+        return self._inference.store.read("model", self._stored_name(name))[1]
 
     def model_exists(self, name: str) -> bool:
-        """Tell whether there is a model of that name."""
-        return self._inference.store.exists("model", self._stored_name(name))
+        """Tell whether there is a model, or a script, of that name."""
+        stored, store = self._stored_name(name), self._inference.store
+        return store.exists("model", stored) or store.exists("script", stored)
 
     def poll_model(self, name: str, poll_frequency_ms: int, num_tries: int) -> bool:
         """As poll_key, for the model `name`."""
@@ -193,8 +234,8 @@ class ModelCalls(Session):
         return poll(lambda: self.model_exists(name), poll_frequency_ms, num_tries)
 
     def delete_model(self, name: str) -> None:
-        """Remove a model; workers forget it. Nothing happens when there is none."""
-        self._inference.store.delete("model", self._stored_name(name))
+        """Remove a model; workers forget it. Raises RedisRuntimeError when there is none."""
+        self._inference.delete("model", self._stored_name(name))
 
     def delete_model_multigpu(self, name: str, first_gpu: int, num_gpus: int) -> None:
         """Remove a model that set_model_multigpu stored."""
@@ -205,9 +246,13 @@ class ModelCalls(Session):
         """Say how many bytes of a model go into one value; larger models are split (64 MiB)."""
         self._inference.store.chunk_bytes = check.count("chunk_size", chunk_size, 1024)
 
-    def load_model(self, name: str) -> int:
-        """Let all workers load a model now, not at its first run; return their number."""
-        return self._inference.load("model", self._stored_name(name))
+    def load_model(self, name: str, device: str = "") -> int:
+        """Let all workers load a model now, not at its first run; return their number.
+
+        `device` is another one than that which it was stored for.
+        """
+        wanted = check.device(device) if device else ""
+        return self._inference.load("model", self._stored_name(name), wanted)
 
     def infer(self, name: str, arrays: Tensor | Sequence[Tensor]) -> list[Tensor]:
         """Run a model on arrays that need not be in the database; return its outputs.
@@ -261,11 +306,3 @@ class ModelCalls(Session):
             device=device,
             durable=check.flag("durable", durable),
         )
-
-
-def read_file(field: str, path: str | os.PathLike[str]) -> bytes:
-    """Return what a file holds; raises InputError that names `field`."""
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{field} is {os.fspath(path)!r}: {error.strerror}") from error

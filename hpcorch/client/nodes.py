@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from hpcorch.client.keys import encoded
+from hpcorch.client.model_store import ModelStore
+from hpcorch.client.module_store import key_at
 from hpcorch.client.session import Session
-from hpcorch.client.shardtags import shard_tag
 from hpcorch.errors import InputTypeError
 
 Info = dict[str, dict[str, str]]
@@ -40,20 +41,26 @@ class NodeCalls(Session):
     def get_ai_info(
         self, address: list[str], key: str, reset_stat: bool = False
     ) -> list[dict[str, str]]:
-        """Return for each server what AI.INFO says of the model or script `key`, by field.
+        """Return for each server what is known of the model or script `key`, by field.
 
-        With `reset_stat` the statistics are set to zero instead, and the answers are empty.
-        Raises RedisRuntimeError when there is no such model or script, or no RedisAI.
+        On a plain server these are `key`, `type`, `backend`, `device` and `tag`, on one with
+        RedisAI's commands what AI.INFO says. With `reset_stat` RedisAI's statistics are set to zero
+        instead, and the answers are empty. Raises RedisRuntimeError when there is no such model or
+        script.
         """
         if not isinstance(reset_stat, bool):
             raise InputTypeError(
                 f"reset_stat must be True or False, not {type(reset_stat).__name__}"
             )
-        name = encoded(key)
+        name, servers = encoded(key), _listed(address)
+        copies = {one: key_at(self._router, one, name) for one in servers}
+        stored = self._known_model(key)
+        if stored is not None:
+            return [{} if reset_stat else dict(stored) for _ in servers]
         more = [b"RESETSTAT"] if reset_stat else []
         found = []
-        for one in _listed(address):
-            reply = self._ask_node(one, b"AI.INFO", self._copy_at(one, name), *more)
+        for one in servers:
+            reply = self._ask_node(one, b"AI.INFO", copies[one], *more)
             found.append(_pairs(reply) | {"key": key} if isinstance(reply, list) else {})
         return found
 
@@ -78,10 +85,18 @@ class NodeCalls(Session):
         for address in _listed(addresses):
             self._ask_node(address, "FLUSHDB")
 
-    def _copy_at(self, address: str, name: bytes) -> bytes:
-        """Return the key of the copy of a model or script that a server has."""
-        slot = self._router.first_slot(address)
-        return name if slot is None else b"{%b}.%b" % (shard_tag(slot), name)
+    def _known_model(self, name: str) -> dict[str, str] | None:
+        store = ModelStore(self._router)
+        found = store.find("model", name) or store.find("script", name)
+        if found is None:
+            return None
+        return {
+            "key": name,
+            "type": found.kind.upper(),
+            "backend": found.backend,
+            "device": found.device,
+            "tag": found.tag,
+        }
 
     def _ask_node(self, address: str, *words: str | bytes) -> Any:
         return self._router.run_on(address, lambda link: link.command(*words))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from hpcorch.client.errors import RedisRuntimeError
-from hpcorch.client.wire import ReplyReader
+from hpcorch.client.replies import ReplyReader
 from hpcorch.errors import InputTypeError
 
 DType = np.dtype[Any]

@@ -19,6 +19,7 @@ from redis.exceptions import TimeoutError as NoAnswer
 from hpcorch.client.errors import (
     RedisBadAllocError,
     RedisConnectionError,
+    RedisDatabaseError,
     RedisInternalError,
     RedisReplyError,
     RedisRuntimeError,
@@ -34,18 +35,23 @@ _LIMITS = {
     "invalid bulk length": "proto-max-bulk-len",
     "it hung up while more than 1 GiB": "client-query-buffer-limit",
 }
+# A server that answers with one of these takes no writes at present, whatever the key.
+_UNFIT = ("MISCONF ", "NOREPLICAS ", "READONLY ")
 _FIRST_PAUSE = 0.02
 # A command meets more redirections than this only while slots are on the move.
 _QUICK_REDIRECTS = 5
 
 
 class Attempts:
-    """Counts tries against a deadline and waits between them, longer each time."""
+    """Counts tries against a deadline and waits between them, longer each time.
 
-    def __init__(self, timeout: float, interval: float) -> None:
+    The first one `began` then, by time.monotonic.
+    """
+
+    def __init__(self, timeout: float, interval: float, began: float) -> None:
         self.timeout = timeout
         self.count = 0
-        self._deadline = time.monotonic() + timeout
+        self._deadline = began + timeout
         self._interval = interval
         self._redirects = 0
         self._pause = min(_FIRST_PAUSE, interval)
@@ -75,6 +81,8 @@ def refusal(error: Exception, server: object, key: bytes) -> RedisReplyError:
         return RedisBadAllocError(text)
     if isinstance(error, InvalidResponse):
         return RedisInternalError(text)
+    if str(error).startswith(_UNFIT):
+        return RedisDatabaseError(text)
     limit = next((setting for words, setting in _LIMITS.items() if words in str(error)), "")
     return RedisRuntimeError(
         text, f"the server's {limit} limits the size of one value" * bool(limit)
@@ -87,9 +95,10 @@ def raise_spent(fault: Exception, server: object, key: bytes, attempts: Attempts
         f"{server} did not complete {_command(key)} "
         f"within {attempts.timeout:g} s ({attempts.count} tries): {fault}"
     )
-    lost = isinstance(fault, NOT_REACHED) and not isinstance(
-        fault, (BusyLoadingError, TimeoutError)
-    )
+    # A server that is loading is reached, though redis-py has that as a broken connection.
+    if isinstance(fault, PASSING):
+        raise RedisDatabaseError(text) from fault
+    lost = isinstance(fault, NOT_REACHED) and not isinstance(fault, TimeoutError)
     raise (RedisConnectionError if lost else RedisTimeoutError)(text) from fault
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import AskError, AuthenticationError, InvalidResponse, ResponseError
 
 from hpcorch.client.connection import Link, Pipeline, Request, Server
-from hpcorch.client.errors import RedisReplyError, RedisRuntimeError
+from hpcorch.client.errors import (
+    RedisAddressError,
+    RedisInputError,
+    RedisReplyError,
+    RedisRuntimeError,
+)
 from hpcorch.client.retries import (
     NOT_REACHED,
     PASSING,
@@ -37,8 +43,8 @@ class Router:
 
     All `run…` methods try a command again, until `settings.command_timeout`, when its slot moves,
     the server is loading or the connection breaks; the last not when it is not `repeatable`, since
-    it may have been done. They raise RedisConnectionError, RedisTimeoutError, RedisRuntimeError,
-    RedisBadAllocError or RedisInternalError; the router can be used afterwards.
+    it may have been done. They raise RedisConnectionError, RedisTimeoutError, RedisDatabaseError,
+    RedisRuntimeError, RedisBadAllocError or RedisInternalError; the router can be used afterwards.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -67,7 +73,7 @@ class Router:
         """Run `operation` at the server with this address and return its result.
 
         `address` is one of `addresses`, also in another of the spellings that SSDB may have.
-        Raises InputError for what is no address, RedisRuntimeError for that of no such server.
+        Raises RedisInputError for what is no address, RedisRuntimeError for that of no such server.
         """
         return self._run(self._server_at(address), b"", operation, repeatable)
 
@@ -94,12 +100,19 @@ class Router:
         Within a shard they run in their order, but for those that are tried again. A refusal does
         not stop the others: when all have been run, the first one is raised.
         """
+        if len(requests) == 1:
+            only = requests[0]
+            return [
+                self.run(
+                    only.key, lambda link: link.bulk(only.arguments, only.read), only.repeatable
+                )
+            ]
         replies: dict[int, Any] = {}
         waiting: dict[int, _Place] = {
             index: (self._topology.owner(request.key), False)
             for index, request in enumerate(requests)
         }
-        attempts = self._attempts()
+        attempts = self._attempts(time.monotonic())
         while waiting:
             faults: dict[int, Exception] = {}
             for index, outcome in _one_round(requests, waiting).items():
@@ -122,7 +135,11 @@ class Router:
         self._topology.close()
 
     def _server_at(self, address: str) -> Server:
-        wanted = parse_addresses(address, "the address")
+        try:
+            wanted = parse_addresses(address, "the address")
+        except RedisAddressError as error:
+            # Nothing is connected to here: it is an argument like others.
+            raise RedisInputError(error.message, error.hint) from error
         for server in self._topology.owners():
             if wanted == (server.address,):
                 return server
@@ -134,7 +151,8 @@ class Router:
     def _run(
         self, server: Server, key: bytes, operation: Callable[[Link], T], repeatable: bool
     ) -> T:
-        attempts = self._attempts()
+        began = time.monotonic()
+        attempts: Attempts | None = None
         asking = False
         while True:
             try:
@@ -144,6 +162,7 @@ class Router:
             except _REFUSALS as error:
                 raise refusal(error, server, key) from error
             self._check(fault, server, key, repeatable)
+            attempts = attempts or self._attempts(began)
             if not attempts.again(fault):
                 raise_spent(fault, server, key, attempts)
             self._topology.react(fault, server)
@@ -172,8 +191,8 @@ class Router:
             for index, fault in faults.items()
         }
 
-    def _attempts(self) -> Attempts:
-        return Attempts(self._settings.command_timeout, self._settings.command_interval)
+    def _attempts(self, began: float) -> Attempts:
+        return Attempts(self._settings.command_timeout, self._settings.command_interval, began)
 
     def _check(self, fault: Exception, server: Server, key: bytes, repeatable: bool) -> None:
         """Raise when nothing can be gained, or something spoilt, by another try after `fault`."""

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from hpcorch.client import model_checks as check
 from hpcorch.client.codecs import Tensor
 from hpcorch.client.functions import function_source
+from hpcorch.client.model_bytes import Held
 from hpcorch.client.model_store import Stored
-from hpcorch.client.models import ModelCalls, read_file
+from hpcorch.client.models import ModelCalls
+from hpcorch.client.text import to_bytes
 from hpcorch.errors import InputError
 
 
 class ScriptCalls(ModelCalls):
     """Scripts: source text in the database, whose functions workers run on tensors.
 
-    A script is TorchScript. A Python function travels as its source text: one that names `torch`
-    is compiled as TorchScript, any other one is run by Python on numpy arrays, and finds numpy as
-    `np` and `numpy`. What is outside of the function is not there.
+    A script is TorchScript. A Python function travels as its source text and is TorchScript too,
+    unless it names numpy (`np`) or `language` is "PYTHON": Python then runs it on numpy arrays, and
+    it finds numpy as `np` and `numpy`. What is outside of the function is not there.
     """
 
     def set_script(self, name: str, script: str, device: str = "CPU") -> None:
@@ -29,8 +32,11 @@ class ScriptCalls(ModelCalls):
     def set_script_from_file(
         self, name: str, file: str | os.PathLike[str], device: str = "CPU"
     ) -> None:
-        """As set_script, from a file; raises InputError when it cannot be read."""
-        self.set_script(name, _decoded(read_file("file", file)), device)
+        """As set_script, from a file; raises InputFileError when it cannot be read."""
+        # What is wrong by itself is told before what is not there.
+        check.name("name", name)
+        check.device(device)
+        self.set_script(name, _decoded(check.file("file", file)), device)
 
     def set_script_multigpu(self, name: str, script: str, first_gpu: int, num_gpus: int) -> None:
         """As set_script, for run_script_multigpu."""
@@ -44,13 +50,20 @@ class ScriptCalls(ModelCalls):
         check.gpus(first_gpu, num_gpus)
         self.set_script_from_file(name, file, "GPU")
 
-    def set_function(self, name: str, function: Callable[..., Any], device: str = "CPU") -> None:
+    def set_function(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        device: str = "CPU",
+        language: str = "",
+    ) -> None:
         """Store the source of `function` under `name`; run it by its own name with run_script.
 
-        Raises InputTypeError for what is no plain function, InputError when there is no source.
+        `language` is TORCHSCRIPT, PYTHON or "", which lets the function tell. Raises InputTypeError
+        for what is no plain function, InputError when there is no source.
         """
-        source, language = function_source(function)
-        self.set_source(name, source, language, device)
+        source, told = function_source(function, check.text("language", language))
+        self.set_source(name, source, told, device)
 
     def set_source(self, name: str, source: str, language: str, device: str = "CPU") -> None:
         """Store the source of functions in `language`, TORCHSCRIPT or PYTHON, under `name`."""
@@ -63,16 +76,21 @@ class ScriptCalls(ModelCalls):
             size=0,
             chunk=0,
         )
-        data = check.name("source", source).encode()
-        version = self._inference.store.write(described, data)
+        data = to_bytes(check.source("script", source))
+        version = self._inference.store.write(described, Held(data))
         self._inference.stored("script", described.name, version)
 
     def set_function_multigpu(
-        self, name: str, function: Callable[..., Any], first_gpu: int, num_gpus: int
+        self,
+        name: str,
+        function: Callable[..., Any],
+        first_gpu: int,
+        num_gpus: int,
+        language: str = "",
     ) -> None:
         """As set_function, for run_script_multigpu."""
         check.gpus(first_gpu, num_gpus)
-        self.set_function(name, function, "GPU")
+        self.set_function(name, function, "GPU", language)
 
     def get_script(self, name: str) -> str:
         """Return a script's source; raises RedisRuntimeError when there is none of that name."""
@@ -83,17 +101,18 @@ class ScriptCalls(ModelCalls):
         return self._inference.store.exists("script", self._stored_name(name))
 
     def delete_script(self, name: str) -> None:
-        """Remove a script; workers forget it. Nothing happens when there is none."""
-        self._inference.store.delete("script", self._stored_name(name))
+        """Remove a script; workers forget it. Raises RedisRuntimeError when there is none."""
+        self._inference.delete("script", self._stored_name(name))
 
     def delete_script_multigpu(self, name: str, first_gpu: int, num_gpus: int) -> None:
         """Remove a script that set_script_multigpu stored."""
         check.gpus(first_gpu, num_gpus)
         self.delete_script(name)
 
-    def load_script(self, name: str) -> int:
-        """Let all workers load a script now, not at its first run; return their number."""
-        return self._inference.load("script", self._stored_name(name))
+    def load_script(self, name: str, device: str = "") -> int:
+        """As load_model, for a script."""
+        wanted = check.device(device) if device else ""
+        return self._inference.load("script", self._stored_name(name), wanted)
 
     def infer_script(
         self, name: str, fn_name: str, arrays: Tensor | Sequence[Tensor]
@@ -149,8 +168,8 @@ class ScriptCalls(ModelCalls):
         )
 
 
-def _decoded(data: bytes) -> str:
+def _decoded(path: Path) -> str:
     try:
-        return data.decode()
+        return path.read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise InputError(f"file holds no UTF-8 text: {error}") from error
+        raise InputError(f"file is {str(path)!r}, which holds no UTF-8 text: {error}") from error

@@ -29,6 +29,8 @@ class Session(SRObject):
     """An open connection to a database. Connects at once; may be used by several threads."""
 
     def __init__(self, start: Start) -> None:
+        if not isinstance(start, Start):
+            raise InputTypeError(f"a client is made from a Start, not {type(start).__name__}")
         super().__init__(start.log)
         self._log_name = start.log.name
         self._keys = Keys(start.options)

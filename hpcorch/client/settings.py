@@ -18,6 +18,8 @@ _INTERVAL_MS = 1000
 # SmartRedis gives up after 250 ms without a byte, which a large array or a busy server exceeds.
 _SOCKET_MS = 100_000
 _MODEL_MS = 60_000
+# As in SmartRedis: 24 days in ms; clocks and sockets take no time of any length.
+_LONGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,9 @@ def _settings(options: ConfigOptions, credentials: str | None) -> Settings:
     addresses = parse_addresses(options.get_string_option("SSDB"), variable)
     clustered = _clustered(options, len(addresses))
     if clustered and any(address.path for address in addresses):
-        raise InputError(f"{variable} names a Unix socket, which a clustered database cannot have")
+        raise RedisAddressError(
+            f"{variable} names a Unix socket, which a clustered database cannot have"
+        )
     return Settings(
         addresses=addresses,
         clustered=clustered,
@@ -156,8 +160,9 @@ def _positive(options: ConfigOptions, name: str, default: int) -> int:
     if not options.is_configured(name):
         return default
     value = options.get_integer_option(name)
-    if value <= 0:
-        raise InputError(f"{options.variable(name)}={value} is not allowed: it must be above 0")
+    if not 0 < value <= _LONGEST:
+        allowed = "above 0" if value <= 0 else f"{_LONGEST} or less"
+        raise InputError(f"{options.variable(name)}={value} is not allowed: it must be {allowed}")
     return value
 
 

@@ -7,8 +7,8 @@ from redis.crc import key_slot
 from hpcorch.client.codecs import Tensor, check_out
 from hpcorch.client.connection import Link
 from hpcorch.client.errors import RedisRuntimeError
+from hpcorch.client.replies import ReplyReader
 from hpcorch.client.session import Session, poll
-from hpcorch.client.wire import ReplyReader
 
 
 class TensorCalls(Session):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import NoReturn
 
 from redis.crc import key_slot
@@ -107,7 +108,7 @@ class Topology:
 
     def _connect(self) -> Server:
         settings = self._settings
-        attempt = Attempts(settings.connect_timeout, settings.connect_interval)
+        attempt = Attempts(settings.connect_timeout, settings.connect_interval, time.monotonic())
         while True:
             addresses = random.sample(settings.addresses, len(settings.addresses))
             for address in addresses:

@@ -1,7 +1,6 @@
-"""Large values on a Redis connection without a copy in Python.
+"""Commands on a Redis connection, sent from the memory of the arrays themselves (`sendmsg`).
 
-Commands are sent from the memory of the arrays themselves (`sendmsg`) and replies are received
-straight into the memory they are meant for (`recv_into`). Connecting, AUTH and TLS are redis-py's.
+Connecting, AUTH and TLS are redis-py's; hpcorch.client.replies reads what is answered.
 """
 
 from __future__ import annotations
@@ -9,80 +8,45 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
-from redis.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    ClusterDownError,
-    InvalidResponse,
-    MasterDownError,
-    MovedError,
-    OutOfMemoryError,
-    ResponseError,
-    TryAgainError,
-)
-
-from hpcorch.client.errors import RedisReplyError
-
-T = TypeVar("T")
 Buffer: TypeAlias = bytes | memoryview
 # One argument of a command: bytes, or several buffers that make one string together.
 Argument: TypeAlias = bytes | Sequence[Buffer]
-
-# Error replies that call for more than being passed on; redis-py's own table differs by version.
-_ERRORS: dict[str, Callable[[str], Exception]] = {
-    "ASK": AskError,
-    "CLUSTERDOWN": ClusterDownError,
-    "LOADING": BusyLoadingError,
-    "MASTERDOWN": MasterDownError,
-    "MOVED": MovedError,
-    "NOAUTH": AuthenticationError,
-    "OOM": OutOfMemoryError,
-    "TRYAGAIN": TryAgainError,
-}
-
-# What a server says instead of a value; it has answered in full then.
-ERROR_REPLIES = (ResponseError, BusyLoadingError, AuthenticationError)
+# The name and the arguments of a command, or what `pack` has made of a small one.
+Command: TypeAlias = Sequence[Argument] | bytes
 
 # Up to this size one copy costs less than one more buffer in a system call.
 _COPIED_BYTES = 8 * 1024
 # Well below the least IOV_MAX of POSIX systems that matter (1024), and as fast.
 _MOST_BUFFERS = 64
-# Large enough for a small array with its headers: it then takes one system call.
-_SCRATCH_BYTES = 128 * 1024
 _TLS_RECORD_BYTES = 16 * 1024
-# Bounds on what a reply may announce; a 64-bit number has 19 digits.
-_LONGEST_NUMBER = 20
-_DEEPEST = 16
-_MOST_AHEAD = 1024 * 1024
-# How long to look for bytes before sleeping, and how many looks to leave out after a vain one.
-_SOON_SECONDS = 5e-5
-_LEAST_LEFT_OUT = 8
-_MOST_LEFT_OUT = 1000
 
 
-def pack(commands: Iterable[Sequence[Argument]]) -> list[Buffer]:
+def pack(commands: Iterable[Command]) -> list[Buffer]:
     """Return the buffers that make up `commands`; those of large arguments are not copied."""
     pieces: list[Buffer] = []
-    text = bytearray()
+    text: list[Buffer] = []
     for arguments in commands:
-        text += b"*%d\r\n" % len(arguments)
+        if isinstance(arguments, bytes):
+            text.append(arguments)
+            continue
+        text.append(b"*%d\r\n" % len(arguments))
         for argument in arguments:
+            if isinstance(argument, bytes) and len(argument) <= _COPIED_BYTES:
+                text.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
+                continue
             parts = (argument,) if isinstance(argument, bytes) else argument
             size = sum(map(len, parts))
-            text += b"$%d\r\n" % size
+            text.append(b"$%d\r\n" % size)
             if size > _COPIED_BYTES:
-                pieces += [memoryview(text), *parts]
-                text = bytearray()
+                pieces += [b"".join(text), *parts]
+                text = []
             else:
-                for part in parts:
-                    text += part
-            text += b"\r\n"
-    return [*pieces, memoryview(text)]
+                text += parts
+            text.append(b"\r\n")
+    return [*pieces, b"".join(text)]
 
 
 def set_timeout(sock: socket.socket, seconds: float) -> None:
@@ -92,8 +56,7 @@ def set_timeout(sock: socket.socket, seconds: float) -> None:
         return
     # Python's own time-out costs one more system call each time.
     sock.settimeout(None)
-    whole = int(seconds)
-    limit = struct.pack("ll", whole, max(1, int((seconds - whole) * 1e6)))
+    limit = struct.pack("ll", int(seconds), max(1, int(seconds % 1 * 1e6)))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
@@ -123,8 +86,7 @@ def _send_by_tls(sock: ssl.SSLSocket, pieces: Sequence[Buffer]) -> None:
 
 
 def _send_many(sock: socket.socket, pieces: Sequence[Buffer]) -> None:
-    # An empty buffer would look like one that was not sent.
-    waiting = [piece for piece in pieces if len(piece)]
+    waiting = list(pieces)
     first = 0
     while first < len(waiting):
         sent = sock.sendmsg(waiting[first : first + _MOST_BUFFERS])
@@ -133,240 +95,3 @@ def _send_many(sock: socket.socket, pieces: Sequence[Buffer]) -> None:
             first += 1
         if sent:
             waiting[first] = memoryview(waiting[first])[sent:]
-
-
-class ReplyReader:
-    """Reads replies from a socket: headers through a small buffer, large values directly.
-
-    Every method raises ConnectionError when the server closes, OSError on other trouble and
-    InvalidResponse for bytes that are no reply; the connection is out of step after these.
-    """
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._scratch = bytearray(_SCRATCH_BYTES)
-        self._view = memoryview(self._scratch)
-        self._start = 0
-        self._end = 0
-        # What is left of the current bulk string, and the replies still owed, counted from any
-        # point: an array owes as many as it has elements.
-        self._rest = 0
-        self._owed = 0
-        self._eager = not isinstance(sock, ssl.SSLSocket)
-        # How many looks are to be left out, and have been (see _received_soon).
-        self._leave_out = 0
-        self._left_out = 0
-
-    def one(self, read: Callable[[ReplyReader], T]) -> T:
-        """Return what `read` makes of the next reply.
-
-        When `read` raises a server's error or a RedisReplyError, what it left unread of this reply
-        is skipped, so that the next one can be read.
-        """
-        after = self._owed - 1
-        try:
-            return read(self)
-        except (*ERROR_REPLIES, RedisReplyError):
-            self._skip(after)
-            raise
-
-    def line(self) -> bytes:
-        """Return the next line without its CRLF."""
-        while True:
-            at = self._scratch.find(b"\r\n", self._start, self._end)
-            if at >= 0:
-                found = bytes(self._view[self._start : at])
-                self._start = at + 2
-                return found
-            self._receive_more()
-
-    def array_size(self) -> int | None:
-        """Read the header of an array; return its number of elements, None for a null reply.
-
-        Raises the redis-py exception that stands for an error reply.
-        """
-        return self._size(b"*")
-
-    def bulk_size(self) -> int | None:
-        """Read the header of a bulk string; return its length in bytes, None for a null reply.
-
-        Raises the redis-py exception that stands for an error reply.
-        """
-        return self._size(b"$")
-
-    def exactly(self, size: int) -> bytes:
-        """Return the next `size` bytes of a bulk string; for headers, not for large values."""
-        end = self._start + size
-        if end <= self._end:
-            there = bytes(self._view[self._start : end])
-            self._start = end
-            self._rest -= size
-            return there
-        found = bytearray()
-        while len(found) < size:
-            # Memory is taken as the bytes arrive, whatever the server has announced.
-            part = bytearray(min(size - len(found), _MOST_AHEAD))
-            self.into(memoryview(part))
-            found += part
-        return bytes(found)
-
-    def into(self, target: memoryview) -> None:
-        """Fill `target` (of bytes) with what comes next in a bulk string."""
-        size = len(target)
-        self._rest -= size
-        done = min(size, self._end - self._start)
-        target[:done] = self._view[self._start : self._start + done]
-        self._start += done
-        while done < size:
-            # A short rest is read with the line end after it, which saves a system call.
-            if size - done < len(self._scratch) // 2:
-                self._receive_more()
-                part = min(size - done, self._end - self._start)
-                target[done : done + part] = self._view[self._start : self._start + part]
-                self._start += part
-            else:
-                part = self._received(target[done:])
-            done += part
-
-    def end_of_bulk(self) -> None:
-        """Read the line end that follows a bulk string."""
-        while self._end - self._start < 2:
-            self._receive_more()
-        if self._scratch[self._start : self._start + 2] != b"\r\n":
-            raise InvalidResponse("a value is longer than the server announced")
-        self._start += 2
-        self._rest = 0
-
-    def value(self) -> Any:
-        """Return a whole reply: bytes, int, None or a list of those; for small replies.
-
-        Raises as `bulk_size` does for an error reply; errors inside a list are left in it.
-        """
-        found = self._element(_DEEPEST)
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    def error(self, header: bytes) -> Exception:
-        """Return the exception for a reply that was not expected, an error reply among them."""
-        text = header.decode("utf-8", "replace")
-        return error_of(text[1:]) if text.startswith("-") else InvalidResponse(text[:80])
-
-    def _size(self, kind: bytes) -> int | None:
-        header = self._header()
-        if header[:1] != kind:
-            raise self.error(header)
-        return None if header[1:] == b"-1" else self._number(header, kind)
-
-    def _header(self) -> bytes:
-        header = self.line()
-        self._owed -= 1
-        return header
-
-    def _number(self, header: bytes, kind: bytes) -> int:
-        """Return the length in `header`, and expect that much to follow."""
-        # isdigit refuses signs and blanks, which int() would allow.
-        if not header[1:].isdigit() or len(header) > _LONGEST_NUMBER:
-            raise self.error(header)
-        number = int(header[1:])
-        if kind == b"$":
-            # The line end belongs to the string.
-            self._rest = number + 2
-        else:
-            self._owed += number
-        return number
-
-    def _element(self, depth: int) -> Any:
-        header = self._header()
-        kind, rest = header[:1], header[1:]
-        if kind == b"+":
-            return rest
-        if kind == b":" and len(header) <= _LONGEST_NUMBER and rest.removeprefix(b"-").isdigit():
-            return int(rest)
-        if kind not in (b"$", b"*"):
-            unknown = self.error(header)
-            if isinstance(unknown, InvalidResponse):
-                raise unknown
-            return unknown
-        if rest == b"-1":
-            return None
-        number = self._number(header, kind)
-        if kind == b"*":
-            if depth == 0:
-                raise InvalidResponse("a reply is nested more deeply than any that a server sends")
-            return [self._element(depth - 1) for _ in range(number)]
-        found = self.exactly(number)
-        self.end_of_bulk()
-        return found
-
-    def _skip(self, owed: int) -> None:
-        """Read on, without keeping anything, until only `owed` replies are owed."""
-        while self._rest or self._owed > owed:
-            if not self._rest:
-                header = self._header()
-                if header[:1] in (b"$", b"*") and header[1:] != b"-1":
-                    self._number(header, header[:1])
-                continue
-            if self._start == self._end:
-                self._receive_more()
-            part = min(self._rest, self._end - self._start)
-            self._start += part
-            self._rest -= part
-
-    def _receive_more(self) -> None:
-        if self._start == self._end:
-            self._start = self._end = 0
-        elif self._end == len(self._scratch):
-            if self._start == 0:
-                raise InvalidResponse("a reply line is longer than any that a server sends")
-            rest = bytes(self._view[self._start : self._end])
-            self._view[: len(rest)] = rest
-            self._start, self._end = 0, len(rest)
-        self._end += self._received(self._view[self._end :])
-
-    def _received(self, target: memoryview) -> int:
-        try:
-            size = self._received_soon(target) if self._eager else 0
-            size = size or self._sock.recv_into(target)
-        except BlockingIOError as error:
-            raise TimeoutError("timed out: the server sends nothing") from error
-        if size == 0:
-            raise ConnectionError("the server closed the connection")
-        return size
-
-    def _received_soon(self, target: memoryview) -> int:
-        """Look for bytes for a short while, since to sleep and wake takes longer; 0 without any.
-
-        A server that is far, busy or on our own CPU makes that vain. The next looks are then left
-        out, twice as many after each vain one.
-        """
-        if self._left_out < self._leave_out:
-            self._left_out += 1
-            return 0
-        end = 0.0
-        while True:
-            try:
-                size = self._sock.recv_into(target, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                now = time.perf_counter()
-                end = end or now + _SOON_SECONDS
-                if now < end:
-                    continue
-                self._left_out = 0
-                self._leave_out = min(2 * self._leave_out + _LEAST_LEFT_OUT, _MOST_LEFT_OUT)
-                return 0
-            if end:
-                self._leave_out = 0
-            return size
-
-
-def error_of(text: str) -> Exception:
-    """Return the redis-py exception for an error reply (`text` without the leading `-`)."""
-    word, _, rest = text.partition(" ")
-    if word not in _ERRORS:
-        return ResponseError(text)
-    try:
-        return _ERRORS[word](rest)
-    except ValueError:
-        # A redirection without a slot and an address.
-        return InvalidResponse(text[:80])

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
+from numbers import Integral, Real
 
 from hpcorch.errors import InputError, InputTypeError
 
+# A refusal is one sentence, whatever it refuses.
+_MOST_SHOWN = 300
+
+# What users write where text is wanted of which each is one word, or a value.
+Word = str | os.PathLike[str]
+Words = Word | Sequence[Word]
+Variable = str | int | float | os.PathLike[str]
+
 # Names become directory, job and variable names, so they are kept to what all of those can hold.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
-_WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,5}):([0-5]?\d):([0-5]?\d)")
+_WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,5}):([0-5]?\d):([0-5]?\d)", re.ASCII)
 _FEATURE = re.compile(r"[A-Za-z0-9_.:*=&|()\[\]-]+")
-_MEMORY = re.compile(r"\d+([kmgKMG][bB]?)?")
+_MEMORY = re.compile(r"\d+([kmgKMG][bB]?)?", re.ASCII)
 
 
 def _refuse(field: str, value: object, allowed: str) -> InputError:
-    return InputError(f"{field} is {value!r}: it must be {allowed}")
+    return InputError(f"{field} is {_shown(value)}: it must be {allowed}")
 
 
 def _refuse_type(field: str, value: object, allowed: str) -> InputTypeError:
     kind = type(value).__name__
-    return InputTypeError(f"{field} is {value!r}, a {kind}: it must be {allowed}")
+    return InputTypeError(f"{field} is {_shown(value)}, a {kind}: it must be {allowed}")
+
+
+def _shown(value: object) -> str:
+    """Return how a value is written, of a very long one the beginning and the end."""
+    found = repr(value)
+    return found if len(found) <= _MOST_SHOWN else f"{found[:150]} … {found[-50:]}"
 
 
 def name(field: str, value: object) -> str:
@@ -75,31 +90,26 @@ def path(field: str, value: object) -> str:
     return found
 
 
-def program(field: str, value: object) -> str:
-    """Return `value` as text if it can be the path of a program; env(1) forbids '=' in it."""
-    found = path(field, value)
-    if "=" in found:
-        raise _refuse(field, value, "a path without '='")
-    return found
-
-
 def integer(field: str, value: object, minimum: int, maximum: int) -> int:
     """Return `value` if it is a whole number in [minimum, maximum]; bool is refused."""
     allowed = f"a whole number from {minimum} to {maximum}"
-    if isinstance(value, bool) or not isinstance(value, int):
+    # NumPy's integers are of this kind too.
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise _refuse_type(field, value, allowed)
-    if not minimum <= value <= maximum:
+    number = int(value)
+    if not minimum <= number <= maximum:
         raise _refuse(field, value, allowed)
-    return value
+    return number
 
 
 def seconds(field: str, value: object) -> float:
     """Return `value` if it is a finite number of seconds above 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise _refuse_type(field, value, "a number of seconds")
-    if not 0 < value < float("inf"):
+    number = float(value)
+    if not 0 < number < float("inf"):
         raise _refuse(field, value, "a number of seconds above 0")
-    return float(value)
+    return number
 
 
 def flag(field: str, value: object) -> bool:
@@ -120,20 +130,50 @@ def choice(field: str, value: object, allowed: Iterable[str]) -> str:
 
 
 def texts(field: str, value: object) -> tuple[str, ...]:
-    """Return a list or tuple of texts as a tuple; a single text is one element."""
-    if isinstance(value, str):
-        return (text(field, value),)
+    """Return a list or tuple of texts as a tuple; a single text is one element, a path is text."""
+    if isinstance(value, (str, os.PathLike)):
+        return (text(field, _of_path(value)),)
     if not isinstance(value, (list, tuple)):
         raise _refuse_type(field, value, "text or a list of texts")
-    return tuple(text(f"{field}[{index}]", item) for index, item in enumerate(value))
+    return tuple(text(f"{field}[{index}]", _of_path(item)) for index, item in enumerate(value))
+
+
+def _of_path(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def parameters(field: str, value: object) -> dict[str, str | int | float]:
-    """Return a mapping of parameter names to values, which stay as they are."""
+    """Return a mapping of parameter names to values: text as it is, and plain numbers."""
     if not isinstance(value, Mapping):
         raise _refuse_type(field, value, "a mapping of parameter names to values")
     environment(field, value)
-    return dict(value)
+    return {key: plain(f"{field}[{key!r}]", item) for key, item in value.items()}
+
+
+def plain(field: str, value: object) -> str | int | float:
+    """Return text and numbers as they are, a path as text, NumPy's numbers as Python's."""
+    if isinstance(value, (str, int, float)):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        try:
+            # To whoever wrote it, 0.1 of single precision is 0.1.
+            return float(str(value))
+        except ValueError:
+            return float(value)
+    if isinstance(value, os.PathLike):
+        return text(field, os.fspath(value))
+    raise _refuse_type(field, value, "text or a number")
+
+
+def options(field: str, value: object) -> dict[str, str | None]:
+    """Return a mapping of options to their values; numbers become text, None makes a flag."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _refuse_type(field, value, "a mapping of options to values")
+    return {key: None if item is None else str(item) for key, item in value.items()}
 
 
 def environment(field: str, value: object) -> dict[str, str]:
@@ -144,9 +184,9 @@ def environment(field: str, value: object) -> dict[str, str]:
     for key, item in value.items():
         if not isinstance(key, str) or not key or "=" in key or "\0" in key:
             raise _refuse(f"{field} key", key, "a variable name without '=' or NUL")
-        if not isinstance(item, (str, int, float)):
-            raise _refuse_type(f"{field}[{key!r}]", item, "text or a number")
-        result[key] = text(f"{field}[{key!r}]", str(item))
+        known = isinstance(item, (str, int, float))
+        found = item if known else plain(f"{field}[{key!r}]", item)
+        result[key] = text(f"{field}[{key!r}]", str(found))
     return result
 
 
@@ -184,14 +224,26 @@ def megabytes(field: str, value: object) -> int:
 
 
 def integers(field: str, value: object, minimum: int, maximum: int) -> tuple[int, ...]:
-    """Return a list or tuple of whole numbers as a tuple; a single number is one element."""
-    if isinstance(value, int):
+    """Return a list or array of whole numbers as a tuple; a single number is one element."""
+    if isinstance(value, Integral):
         return (integer(field, value, minimum, maximum),)
-    if not isinstance(value, (list, tuple, range)) or not value:
+    items = listed(value)
+    if not items:
         raise _refuse_type(field, value, "a whole number or a list of them")
     return tuple(
-        integer(f"{field}[{index}]", item, minimum, maximum) for index, item in enumerate(value)
+        integer(f"{field}[{index}]", item, minimum, maximum) for index, item in enumerate(items)
     )
+
+
+def listed(value: object) -> list[object]:
+    """Return what a list, a range or an array holds, in its order; nothing for anything else."""
+    if isinstance(value, (str, bytes, Mapping, Set)) or not isinstance(value, Iterable):
+        return []
+    try:
+        return list(value)
+    except TypeError:
+        # An array without dimensions looks as if it could be iterated over.
+        return []
 
 
 def hosts(field: str, value: object) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ class Container:
 
     `args` are further options, a list or one text that is split at white space. `mount` makes
     directories of the host visible inside: a text, a list of `host[:inside[:options]]`, or a
-    mapping of the one to the other. `working_directory` is where the program starts inside; by
-    default its run directory, which is mounted by itself, as are those of its databases. The
-    program's variables reach it even when `args` hold --cleanenv.
+    mapping of the one to the other (None: the same path). `working_directory` is where the program
+    starts inside; by default its run directory, which is mounted by itself, as are those of its
+    databases. The program's variables reach it even when `args` hold --cleanenv.
     Raises InputError or InputTypeError that names the field.
     """
 
@@ -25,7 +25,7 @@ class Container:
         self,
         image: str,
         args: str | Sequence[str] = (),
-        mount: str | Sequence[str] | Mapping[str, str] = (),
+        mount: str | Sequence[str] | Mapping[str, str | None] = (),
         working_directory: str = "",
         runtime: str = "apptainer",
     ) -> None:
@@ -53,7 +53,7 @@ class Singularity(Container):
         self,
         image: str,
         args: str | Sequence[str] = (),
-        mount: str | Sequence[str] | Mapping[str, str] = (),
+        mount: str | Sequence[str] | Mapping[str, str | None] = (),
         working_directory: str = "",
     ) -> None:
         super().__init__(image, args, mount, working_directory, runtime="singularity")
@@ -62,6 +62,9 @@ class Singularity(Container):
 def _mounts(value: object) -> tuple[str, ...]:
     if isinstance(value, Mapping):
         pairs = ((check.path("mount", host), inside) for host, inside in value.items())
-        value = [f"{host}:{check.path('mount', inside)}" for host, inside in pairs]
+        value = [
+            host if inside is None else f"{host}:{check.path('mount', inside)}"
+            for host, inside in pairs
+        ]
     items = [value] if isinstance(value, str) and value else value or ()
     return tuple(check.path("mount", item) for item in check.texts("mount", items))

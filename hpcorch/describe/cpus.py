@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from numbers import Integral
 
 from hpcorch.errors import InputError, InputTypeError
 
@@ -11,14 +12,15 @@ _PART = re.compile(r"(\d+)(?:-(\d+))?", re.ASCII)
 
 
 def _cpu(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    # NumPy's integers are of this kind too.
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise InputTypeError(
             f"custom_pinning holds {value!r}, a {type(value).__name__}: "
             "it takes whole numbers and iterables of them"
         )
     if value < 0:
         raise InputError(f"custom_pinning holds {value!r}: CPU numbers start at 0")
-    return value
+    return int(value)
 
 
 def normalise(pinning: object) -> tuple[int, ...]:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 import numbers
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from os.path import abspath
+from typing import overload
 
 from hpcorch.describe import check
+from hpcorch.describe.files import AttachedFiles, Paths, attached
 from hpcorch.describe.model import HasMembers, Model
-from hpcorch.describe.settings import BatchSettings, RunSettings
+from hpcorch.describe.settings import BatchSettings, RunSettings, checked_batch
 from hpcorch.describe.strategies import Combination, Strategy, Value, combinations
 from hpcorch.describe.workers import Attachment, Attachments
 from hpcorch.errors import InputError, InputTypeError
@@ -34,21 +39,21 @@ class Ensemble(Attachments):
     def __init__(
         self,
         name: str,
-        params: Mapping[str, Value | Sequence[Value]] | None = None,
+        params: Mapping[str, Value | Iterable[Value]] | None = None,
         batch_settings: BatchSettings | None = None,
         run_settings: RunSettings | None = None,
         replicas: int | None = None,
         perm_strategy: str | Strategy = "all_perm",
         path: str | None = None,
-        params_as_args: Sequence[str] = (),
-        n_models: int = 0,
-        seed: int = 0,
+        params_as_args: Sequence[str] | None = None,
+        n_models: int | None = None,
+        seed: int | None = None,
         max_running: int | None = None,
     ) -> None:
         super().__init__()
         self.name = check.name("name", name)
-        self.path = None if path is None else check.path("path", path)
-        self.batch = batch_settings or BatchSettings()
+        self.path = None if path is None else abspath(check.path("path", path))
+        self.batch = checked_batch(batch_settings)
         self.max_running = (
             None if max_running is None else check.integer("max_running", max_running, 1, 10**9)
         )
@@ -56,14 +61,20 @@ class Ensemble(Attachments):
         self._replicas = 1 if replicas is None else check.integer("replicas", replicas, 1, 10**7)
         self._settings = None if run_settings is None else _copied(run_settings)
         self._combinations: list[Combination] = [{}] if run_settings is not None else []
+        wanted = check.integer("n_models", n_models or 0, 0, _MOST_MEMBERS)
+        chosen = check.integer("seed", seed or 0, -(2**63), 2**63)
         if params:
-            wanted = check.integer("n_models", n_models, 0, _MOST_MEMBERS)
-            chosen = check.integer("seed", seed, -(2**63), 2**63)
             lists = _values(params)
             self._combinations = combinations(lists, perm_strategy, wanted, chosen)
-        self._as_args = check.texts("params_as_args", params_as_args)
+        elif wanted or chosen or perm_strategy != "all_perm":
+            raise InputError(
+                f"n_models, seed or perm_strategy of {self.name} is set: they choose from params, "
+                "and there are none"
+            )
+        self._as_args = check.texts("params_as_args", params_as_args or ())
         self._generated = len(self._combinations) * self._replicas
         check.integer("the number of members", self._generated, 0, _MOST_MEMBERS)
+        self._files = AttachedFiles()
         self._touched: dict[int, Model] = {}
         self._added: list[Model] = []
         # What was said of all members, for those that nobody has looked at yet.
@@ -78,14 +89,42 @@ class Ensemble(Attachments):
     def __iter__(self) -> Iterator[Model]:
         return (self[number] for number in range(len(self)))
 
-    def __getitem__(self, number: int) -> Model:
-        """Return a member; what is changed in it counts when the ensemble is started."""
+    @overload
+    def __getitem__(self, key: int | str) -> Model: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> list[Model]: ...
+
+    def __getitem__(self, key: int | str | slice) -> Model | list[Model]:
+        """Return a member by number or name; what is changed in it counts when all are started."""
+        if isinstance(key, slice):
+            return [self[place] for place in range(len(self))[key]]
+        number = self._named(key) if isinstance(key, str) else key
         position = range(len(self))[number]
         if position >= self._generated:
             return self._added[position - self._generated]
         if position not in self._touched:
             self._touched[position] = self._make(position)
         return self._touched[position]
+
+    def _named(self, name: str) -> int:
+        if self._makes(name):
+            return int(name.rpartition("_")[2])
+        for place, known in enumerate(self._added):
+            if known.name == name:
+                return self._generated + place
+        raise InputError(f"{name!r} is no member of {self.name}: {self._told_names()}")
+
+    def _told_names(self) -> str:
+        names = self.member_names
+        return f"it has {names[0]} to {names[-1]}" if names else "it is empty"
+
+    def settle(self, directory: str) -> None:
+        """Say where the ensemble has its directory; members without a path run inside it."""
+        self.path = directory
+        for model in [*self._touched.values(), *self._added]:
+            if not model.has_own_path:
+                model.settle(f"{directory}/{model.name}")
 
     @property
     def models(self) -> list[Model]:
@@ -102,6 +141,15 @@ class Ensemble(Attachments):
         for number in range(self._generated):
             yield self._touched.get(number) or self._make(number)
         yield from self._added
+
+    def peek_equipped(self) -> Iterator[Model]:
+        """Yield the members that have files which are not their nodes' business, as peek does."""
+        usual = self._files and not self._files.on_node
+        # Of the others only those that somebody has looked at may differ.
+        touched = (self._touched[number] for number in sorted(self._touched))
+        for model in self.peek() if usual else (*touched, *self._added):
+            if model.files and not model.files.on_node:
+                yield model
 
     @property
     def member_names(self) -> list[str]:
@@ -127,6 +175,8 @@ class Ensemble(Attachments):
             raise InputError(f"name is {model.name!r}: a member of {self.name} has it already")
         for say in self._said:
             say(model)
+        if not model.has_own_path:
+            model.path = self.path and f"{self.path}/{model.name}"
         self._added.append(model)
 
     def _makes(self, name: str) -> bool:
@@ -151,12 +201,36 @@ class Ensemble(Attachments):
 
     def attach_generator_files(
         self,
-        to_copy: str | Sequence[str] | None = None,
-        to_symlink: str | Sequence[str] | None = None,
-        to_configure: str | Sequence[str] | None = None,
+        to_copy: Paths = None,
+        to_symlink: Paths = None,
+        to_configure: Paths = None,
+        on_node: bool = False,
     ) -> None:
-        """Give every member these files, as Model.attach_generator_files does."""
-        self._say(lambda model: model.attach_generator_files(to_copy, to_symlink, to_configure))
+        """Give every member these files, as Model.attach_generator_files does.
+
+        With `on_node` neither generate nor start writes them: each member puts its own in place
+        when it starts, on its node, every time anew. Use it for many members.
+        """
+        self._files = files = attached(to_copy, to_symlink, to_configure, on_node=on_node)
+
+        def give(model: Model) -> None:
+            model.files = files
+
+        self._say(give)
+
+    @property
+    def attached_files_table(self) -> str:
+        """A table of the files attached to each member; a sentence without members."""
+        from tabulate import tabulate
+
+        if not len(self):
+            return "The ensemble is empty, no files to show."
+        rows = [(model.name, model.attached_files_table) for model in self.peek()]
+        return str(tabulate(rows, headers=("Model name", "Files"), tablefmt="grid"))
+
+    def print_attached_files(self) -> None:
+        """Print that table."""
+        sys.stdout.write(self.attached_files_table + "\n")
 
     def add_attachment(self, item: Attachment) -> None:
         """Attach a model or script to every member; raises InputError when the name is taken."""
@@ -182,6 +256,7 @@ class Ensemble(Attachments):
                 raise InputError(f"params_as_args holds {name!r}: the parameters are {known}")
             settings.add_exe_args(_as_args(name, params[name]))
         model = Model(f"{self.name}_{number}", settings, params, enable_key_prefixing=True)
+        model.path = self.path and f"{self.path}/{model.name}"
         for say in self._said:
             say(model)
         return model
@@ -204,29 +279,22 @@ def _refuse_half(name: str, params: object, batch: object, run: object, replicas
         )
 
 
-def _values(params: Mapping[str, Value | Sequence[Value]]) -> dict[str, list[Value]]:
+def _values(params: Mapping[str, Value | Iterable[Value]]) -> dict[str, list[Value]]:
     if not isinstance(params, Mapping):
         raise InputTypeError(f"params is {params!r}: it must be a mapping of names to values")
     found: dict[str, list[Value]] = {}
     for name, value in params.items():
-        items = [value] if isinstance(value, (str, numbers.Real)) else value
-        if not isinstance(name, str) or not isinstance(items, Sequence) or not items:
+        single = isinstance(value, (str, numbers.Real, os.PathLike))
+        items = [value] if single else check.listed(value)
+        if not isinstance(name, str) or not items:
             raise InputTypeError(
                 f"params[{name!r}] is {value!r}: it must be text, a number, or a list of them"
+                " that is not empty"
             )
-        found[name] = [_plain(name, item) for item in items]
+        found[name] = [
+            check.plain(f"params[{name!r}][{at}]", item) for at, item in enumerate(items)
+        ]
     return found
-
-
-def _plain(name: str, value: object) -> Value:
-    """Return what NumPy's numbers stand for; others as they are."""
-    if isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, numbers.Integral):
-        return int(value)
-    if isinstance(value, numbers.Real):
-        return float(value)
-    raise InputTypeError(f"params[{name!r}] holds {value!r}: it must be text or a number")
 
 
 def _as_args(name: str, value: Value) -> list[str]:

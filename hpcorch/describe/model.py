@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from os.path import abspath
 from typing import Protocol
 
 from hpcorch.describe import check, cpus
-from hpcorch.describe.files import AttachedFiles, attached
-from hpcorch.describe.settings import BatchSettings, RunSettings
+from hpcorch.describe.files import AttachedFiles, Paths, attached
+from hpcorch.describe.settings import BatchSettings, RunSettings, checked_batch
 from hpcorch.describe.workers import Attachments, WorkerRequest, Workers, worker_request
 from hpcorch.errors import InputError, InputTypeError
 
@@ -21,6 +22,7 @@ LONGEST_SOCKET_PATH = 107
 COLOCATED_SECURITY = ("password", "smartredis", "open")
 # One server on each node, or one in each NUMA domain of it.
 COLOCATED_PER = ("node", "numa")
+_USUAL_PORT = 6379
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Colocation:
     limit_app_cpus: bool
     debug: bool
     security: str = "password"
-    port: int = 6379
+    port: int = _USUAL_PORT
     interfaces: tuple[str, ...] = ("lo",)
     unix_socket: str = ""
     socket_permissions: int = 0o700
@@ -62,9 +64,10 @@ class HasMembers(Protocol):
 class Model(Attachments):
     """Description of a program to run: `name`, how to run it, and where (default exp_path/name).
 
-    `params` are values for the program's input files; `batch_settings` is what to ask a batch
-    system for beyond what `run_settings` needs; `enable_key_prefixing` lets the program's keys
-    begin with its name. Raises InputError or InputTypeError.
+    `path` tells where as soon as an experiment knows the model. `params` are values for the
+    program's input files; `batch_settings` is what to ask a batch system for beyond what
+    `run_settings` needs; `enable_key_prefixing` lets the program's keys begin with its name.
+    Raises InputError or InputTypeError.
     """
 
     def __init__(
@@ -85,12 +88,17 @@ class Model(Attachments):
             )
         self.run_settings = run_settings
         self.params = check.parameters("params", params or {})
-        self.path = None if path is None else check.path("path", path)
-        self.batch = batch_settings or BatchSettings()
+        self.path = None if path is None else abspath(check.path("path", path))
+        self.has_own_path = path is not None
+        self.batch = checked_batch(batch_settings)
         self.colocation: Colocation | None = None
         self.files = AttachedFiles()
         self._key_prefixing = check.flag("enable_key_prefixing", enable_key_prefixing)
         self._incoming: list[HasMembers] = []
+
+    def settle(self, directory: str) -> None:
+        """Say where the program runs: an absolute path."""
+        self.path = directory
 
     def enable_key_prefixing(self) -> None:
         """Let the program's keys begin with its name, so that they meet nobody else's."""
@@ -130,7 +138,8 @@ class Model(Attachments):
     @property
     def incoming_names(self) -> list[str]:
         """The names whose keys the program reads."""
-        return [name for entity in self._incoming for name in entity.member_names]
+        names = (name for entity in self._incoming for name in entity.member_names)
+        return list(dict.fromkeys(names))
 
     @property
     def colocated(self) -> bool:
@@ -139,9 +148,9 @@ class Model(Attachments):
 
     def attach_generator_files(
         self,
-        to_copy: str | Sequence[str] | None = None,
-        to_symlink: str | Sequence[str] | None = None,
-        to_configure: str | Sequence[str] | None = None,
+        to_copy: Paths = None,
+        to_symlink: Paths = None,
+        to_configure: Paths = None,
     ) -> None:
         """Say which files generate, or else start, puts into the run directory.
 
@@ -152,6 +161,15 @@ class Model(Attachments):
         """
         self.files = attached(to_copy, to_symlink, to_configure)
 
+    @property
+    def attached_files_table(self) -> str:
+        """A table of the attached files; a sentence without any."""
+        return self.files.table() or "No file attached to this model."
+
+    def print_attached_files(self) -> None:
+        """Print that table."""
+        sys.stdout.write(self.attached_files_table + "\n")
+
     def params_to_args(self, names: Sequence[str] | None = None) -> None:
         """Add parameters to the program's arguments: `-n value`, or `--name=value` if longer.
 
@@ -160,7 +178,7 @@ class Model(Attachments):
         args: list[str] = []
         for name in self.params if names is None else check.texts("names", names):
             if name not in self.params:
-                known = ", ".join(self.params)
+                known = ", ".join(self.params) or "none"
                 raise InputError(f"names holds {name!r}: the parameters of {self.name} are {known}")
             value = str(self.params[name])
             args += [f"-{name}", value] if len(name) == 1 else [f"--{name}={value}"]
@@ -170,9 +188,9 @@ class Model(Attachments):
 
     def colocate_db_tcp(
         self,
-        port: int = 6379,
+        port: int = _USUAL_PORT,
         ifname: str | Sequence[str] = "lo",
-        db_cpus: int = 1,
+        db_cpus: int | None = None,
         custom_pinning: Iterable[int | Iterable[int]] | None = None,
         debug: bool = False,
         db_identifier: str = "",
@@ -185,7 +203,9 @@ class Model(Attachments):
         """Put a database on each of the model's nodes, reached over TCP.
 
         `port` is the first port to try. `custom_pinning` such as [0, 2, range(5, 8)] names CPUs
-        among those the job may use; None takes the first `db_cpus`, [] pins nothing.
+        among those the job may use; None takes the first `db_cpus`, [] pins nothing. `db_cpus` is
+        also how many threads serve the clients, at most as many as CPUs are named (None: as many,
+        else 1).
         `limit_app_cpus` keeps the program off the database's CPUs. `debug` keeps a verbose server
         log; `security` is password, smartredis (for programs that cannot authenticate) or open.
         `workers` is the number of model workers on each node, or Workers; models that are attached
@@ -194,11 +214,12 @@ class Model(Attachments):
         own domain, and stays in that domain; CPU numbers then count inside each domain.
         Raises InputError or InputTypeError that names the field.
         """
+        threads, numbers = _seats(db_cpus, custom_pinning)
         self._colocate(
             Colocation(
                 transport="tcp",
-                db_cpus=check.integer("db_cpus", db_cpus, 1, 4096),
-                cpus=_pinning(db_cpus, custom_pinning),
+                db_cpus=threads,
+                cpus=numbers,
                 identifier=_identifier(db_identifier),
                 limit_app_cpus=check.flag("limit_app_cpus", limit_app_cpus),
                 debug=check.flag("debug", debug),
@@ -215,13 +236,13 @@ class Model(Attachments):
         self,
         unix_socket: str | None = None,
         socket_permissions: int = 0o700,
-        db_cpus: int = 1,
+        db_cpus: int | None = None,
         custom_pinning: Iterable[int | Iterable[int]] | None = None,
         debug: bool = False,
         db_identifier: str = "",
         limit_app_cpus: bool = True,
         ifname: str | Sequence[str] | None = None,
-        port: int = 6379,
+        port: int = _USUAL_PORT,
         maxmemory: str | None = None,
         security: str = "password",
         workers: Workers | int | None = None,
@@ -233,11 +254,16 @@ class Model(Attachments):
         node. `ifname` makes the server listen on TCP `port` of these interfaces too. The other
         arguments are those of colocate_db_tcp.
         """
+        if ifname is None and port != _USUAL_PORT:
+            raise InputError(
+                f"port is {port!r}: beside a Unix socket it is for the networks that ifname names"
+            )
+        threads, numbers = _seats(db_cpus, custom_pinning)
         self._colocate(
             Colocation(
                 transport="uds",
-                db_cpus=check.integer("db_cpus", db_cpus, 1, 4096),
-                cpus=_pinning(db_cpus, custom_pinning),
+                db_cpus=threads,
+                cpus=numbers,
                 identifier=_identifier(db_identifier),
                 limit_app_cpus=check.flag("limit_app_cpus", limit_app_cpus),
                 debug=check.flag("debug", debug),
@@ -252,6 +278,22 @@ class Model(Attachments):
             )
         )
 
+    def colocate_db(
+        self,
+        port: int = _USUAL_PORT,
+        ifname: str | Sequence[str] = "lo",
+        db_cpus: int | None = None,
+        custom_pinning: Iterable[int | Iterable[int]] | None = None,
+        debug: bool = False,
+        db_identifier: str = "",
+        limit_app_cpus: bool = True,
+    ) -> None:
+        """Do what colocate_db_tcp does; deprecated, and warned about, as in SmartSim."""
+        warnings.warn("colocate_db is deprecated: use colocate_db_tcp", FutureWarning, stacklevel=2)
+        self.colocate_db_tcp(
+            port, ifname, db_cpus, custom_pinning, debug, db_identifier, limit_app_cpus
+        )
+
     def _colocate(self, request: Colocation) -> None:
         if self.colocation is not None:
             warnings.warn(
@@ -261,14 +303,23 @@ class Model(Attachments):
         self.colocation = request
 
 
-def _pinning(db_cpus: int, custom_pinning: object) -> tuple[int, ...]:
+def _seats(db_cpus: object, custom_pinning: object) -> tuple[int, tuple[int, ...]]:
+    """Return how many threads a server has and its CPUs; refuse more threads than CPUs."""
+    threads = None if db_cpus is None else check.integer("db_cpus", db_cpus, 1, 4096)
     if sys.platform == "darwin":
         if custom_pinning is not None:
             warnings.warn("custom_pinning is ignored: macOS cannot pin processes", stacklevel=3)
-        return ()
+        return threads or 1, ()
     if custom_pinning is None:
-        return tuple(range(db_cpus))
-    return cpus.normalise(custom_pinning)
+        return threads or 1, tuple(range(threads or 1))
+    numbers = cpus.normalise(custom_pinning)
+    if threads and len(numbers) < threads and numbers:
+        raise InputError(
+            f"db_cpus is {threads} and custom_pinning names {len(numbers)} CPUs: "
+            "a server takes no more than are named",
+            "leave db_cpus out",
+        )
+    return threads or len(numbers) or 1, numbers
 
 
 def _permissions(value: object) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from hpcorch.describe import check, cpus
-from hpcorch.describe.settings import BatchSettings
+from hpcorch.describe.settings import BatchSettings, checked_batch
 from hpcorch.describe.workers import Attachments, Workers, worker_request
 from hpcorch.errors import InputError, InputTypeError, NotActive
 from hpcorch.slots import SLOT_COUNT
@@ -14,8 +14,9 @@ from hpcorch.slots import SLOT_COUNT
 if TYPE_CHECKING:
     from hpcorch.client import Client
 
-# An array's shards start one by one as the batch system finds room; a gang's start together.
+# An array's nodes start one by one as the batch system finds room; a gang's start together.
 LAYOUTS = ("array", "gang")
+RUN_COMMANDS = ("auto", "srun", "mpirun", "mpiexec", "aprun", "pbsdsh", "pbs_tmrsh", "ssh")
 SECURITY_TIERS = ("password", "tls", "smartredis", "open")
 DEFAULT_IDENTIFIER = "orchestrator"
 # A server's cluster bus port is its port + 10000 on the servers that cannot choose it.
@@ -63,16 +64,22 @@ class Orchestrator(Attachments):
     `threads` are the server's I/O threads; `maxmemory` is text such as "3gb";
     `module_paths` are server modules to load; `ai_commands` says whether hpcorch's own is loaded,
     which answers SmartRedis' AI.* commands (None: with security="smartredis" it is). On a batch
-    system `layout` says whether the shards are a job array or one job of all nodes, and
-    `batch_settings` what to ask for. `shards_per_host` lets several share a node there.
+    system `layout` says whether the nodes are the elements of a job array or one job (nodes that
+    are named by set_hosts are one job in any case), and `batch_settings` what to ask for.
+    `shards_per_host` lets several share a node there.
     `db_cpus` pins each shard to that many CPUs of its own, `custom_pinning` such as
-    [0, 2, range(5, 8)] says which CPUs of a host are dealt out to its shards, in order; numbers
-    count inside the CPUs that the job may use.
+    [0, 2, range(5, 8)] says which CPUs of a host are dealt out to its shards, in order and all of
+    them; numbers count inside the CPUs that the job may use.
     `checkpoint=True` saves the data when the database ends, also before its walltime does (default:
     nothing is saved); `restore` is the run directory of a database that has done so, of as many
     shards, whose data this one starts with.
     `workers` is the number of model workers beside each shard, or Workers; attached models need
     at least one, which they get.
+    The words of SmartSim's drivers: `batch` says whether the database is a job of its own (True) or
+    part of the job or machine that the driver runs in (False), `run_command` which launch command
+    starts the shards, `single_cmd` whether one command starts all of them (True is layout="gang",
+    False layout="array"). Left out, hpcorch does what fits; what does not fit is refused by start
+    and preview.
     Raises InputError or InputTypeError that names the field.
     """
 
@@ -96,6 +103,9 @@ class Orchestrator(Attachments):
         checkpoint: bool = False,
         restore: str | None = None,
         workers: Workers | int | None = None,
+        batch: bool | None = None,
+        run_command: str = "auto",
+        single_cmd: bool | None = None,
     ) -> None:
         super().__init__()
         self.db_identifier = check.name("db_identifier", db_identifier)
@@ -110,14 +120,16 @@ class Orchestrator(Attachments):
             check.path("module_paths", item) for item in check.texts("module_paths", module_paths)
         )
         self.ai_commands = None if ai_commands is None else check.flag("ai_commands", ai_commands)
-        self.layout = check.choice("layout", layout, LAYOUTS)
-        self.batch = batch_settings or BatchSettings()
+        self.layout = _layout(check.choice("layout", layout, LAYOUTS), single_cmd)
+        self.batch = checked_batch(batch_settings)
         self.shards_per_host = check.integer("shards_per_host", shards_per_host, 1, 1024)
         self.db_cpus = None if db_cpus is None else check.integer("db_cpus", db_cpus, 1, 4096)
         self.pinning = None if custom_pinning is None else cpus.normalise(custom_pinning)
         self.checkpoint_seconds = _ONLY_AT_THE_END if check.flag("checkpoint", checkpoint) else None
         self.restore = None if restore is None else check.path("restore", restore)
         self.workers = worker_request(workers)
+        self.own_job = None if batch is None else check.flag("batch", batch)
+        self.run_command = check.choice("run_command", run_command, RUN_COMMANDS)
         self.settings: dict[str, str] = {}
         self.cpus: int | None = None
         self.run_args: dict[str, str | None] = {}
@@ -250,6 +262,16 @@ class Orchestrator(Attachments):
 
 def _highest_port(shards: int) -> int:
     return 65535 if shards == 1 else HIGHEST_CLUSTER_PORT
+
+
+def _layout(layout: str, single_cmd: object) -> str:
+    if single_cmd is None:
+        return layout
+    if check.flag("single_cmd", single_cmd):
+        return "gang"
+    if layout == "gang":
+        raise InputError('single_cmd is False: with layout="gang" one command starts all shards')
+    return "array"
 
 
 def _interfaces(value: object) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from hpcorch.describe import check
 from hpcorch.describe.container import Container
@@ -25,13 +25,13 @@ class RunSettings:
     def __init__(
         self,
         exe: str,
-        exe_args: str | Sequence[str] | None = None,
+        exe_args: check.Words | None = None,
         run_command: str | None = "auto",
         run_args: Mapping[str, str | int | float | None] | None = None,
-        env_vars: Mapping[str, str | int | float] | None = None,
+        env_vars: Mapping[str, check.Variable] | None = None,
         container: Container | None = None,
     ) -> None:
-        self.exe = check.program("exe", exe)
+        self.exe = check.path("exe", exe)
         self.run_command = check.choice("run_command", run_command or "none", RUN_COMMANDS)
         self.run_args: dict[str, str | None] = {}
         self.env_vars: dict[str, str] = check.environment("env_vars", env_vars or {})
@@ -56,28 +56,35 @@ class RunSettings:
         self._exe_args: list[str] = []
         if exe_args is not None:
             self.add_exe_args(exe_args)
-        for key, value in (run_args or {}).items():
-            self.set(key, None if value is None else str(value))
+        for key, value in check.options("run_args", run_args).items():
+            self.set(key, value)
 
     @property
     def exe_args(self) -> tuple[str, ...]:
-        """The program's arguments, in order."""
+        """The program's arguments, in order; what is assigned is taken as `exe_args` above is."""
         return tuple(self._exe_args)
 
-    def add_exe_args(self, args: str | Sequence[str]) -> None:
+    @exe_args.setter
+    def exe_args(self, args: check.Words) -> None:
+        self._exe_args = []
+        self.add_exe_args(args)
+
+    def add_exe_args(self, args: check.Words) -> None:
         """Append arguments: a list as it is, one text split at white space."""
         if isinstance(args, str):
             self._exe_args += check.text("exe_args", args).split()
         else:
             self._exe_args += check.texts("exe_args", args)
 
-    def update_env(self, env_vars: Mapping[str, str | int | float]) -> None:
+    def update_env(self, env_vars: Mapping[str, check.Variable]) -> None:
         """Add or replace environment variables of the program."""
         self.env_vars.update(check.environment("env_vars", env_vars))
 
-    def set(self, arg: str, value: str | None = None) -> None:
-        """Set an option of the launch command; leading dashes are dropped."""
-        key = check.name("run_args key", check.text("run_args key", arg).lstrip("-"))
+    def set(self, arg: str, value: str | None = None, condition: bool = True) -> None:
+        """Set an option of the launch command if `condition` holds; leading dashes are dropped."""
+        key = check.name("run_args key", check.text("run_args key", arg).strip().lstrip("-"))
+        if not check.flag("condition", condition):
+            return
         self.run_args[key] = None if value is None else check.text(f"run_args[{key!r}]", value)
 
     def set_nodes(self, nodes: int) -> None:
@@ -131,7 +138,7 @@ class RunSettings:
         """Say how processes are spread, in the words of --map-by or srun's --distribution."""
         self.task_map = check.line("task_map", task_mapping)
 
-    def set_cpu_bindings(self, bindings: int | Sequence[int]) -> None:
+    def set_cpu_bindings(self, bindings: int | Iterable[int]) -> None:
         """Bind the processes of a node to these CPUs, in the order of their ranks."""
         self.cpu_bindings = check.integers("cpu_bindings", bindings, 0, 65535)
 
@@ -182,9 +189,9 @@ class RunSettings:
     def task_count(self) -> int:
         """Return how many processes are asked for: tasks, or nodes x tasks_per_node, or 1.
 
-        Those of further programs are counted too.
+        Hosts that are named stand for as many nodes. Those of further programs are counted too.
         """
-        own = self.tasks or (self.nodes or 1) * (self.tasks_per_node or 1)
+        own = self.tasks or (self.nodes or len(self.hosts) or 1) * (self.tasks_per_node or 1)
         return own + sum(part.task_count() for part in self.mpmd)
 
     def wanted(self) -> dict[str, object]:
@@ -227,9 +234,9 @@ class BatchSettings:
     def __init__(
         self,
         nodes: int | None = None,
-        time: str = "",
-        queue: str = "",
-        account: str = "",
+        time: str | None = "",
+        queue: str | None = "",
+        account: str | None = "",
         batch_args: Mapping[str, str | int | None] | None = None,
     ) -> None:
         self.nodes = None if nodes is None else check.integer("nodes", nodes, 1, 1_000_000)
@@ -243,8 +250,8 @@ class BatchSettings:
         self.exclusive = False
         self.preamble: tuple[str, ...] = ()
         self.args: dict[str, str | None] = {}
-        for key, value in (batch_args or {}).items():
-            self.set(key, None if value is None else str(value))
+        for key, value in check.options("batch_args", batch_args).items():
+            self.set(key, value)
 
     def set(self, arg: str, value: str | None = None) -> None:
         """Set an option of the batch system; leading dashes are dropped."""
@@ -317,3 +324,12 @@ class BatchSettings:
             "batch_args": self.args,
         }
         return {key: value for key, value in every.items() if value}
+
+
+def checked_batch(value: object) -> BatchSettings:
+    """Return batch settings, empty ones for None; raises InputTypeError."""
+    if value is not None and not isinstance(value, BatchSettings):
+        raise InputTypeError(
+            f"batch_settings is a {type(value).__name__}: it must come from create_batch_settings"
+        )
+    return value or BatchSettings()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 
 from hpcorch.errors import InputError, InputTypeError
@@ -22,24 +22,28 @@ def combinations(
 ) -> list[Combination]:
     """Return the parameters of each member; raises InputError or InputTypeError."""
     names, values = list(params), [list(items) for items in params.values()]
-    if callable(strategy):
-        return _asked(strategy, names, values, n_models)
-    if strategy == "all_perm":
-        return [dict(zip(names, row, strict=True)) for row in product(*values)]
-    if strategy == "step":
-        return _step(names, values)
     if strategy == "random":
         return _random(names, values, n_models, seed)
-    known = ", ".join(NAMES)
-    raise InputError(f"perm_strategy is {strategy!r}: it must be a callable or one of {known}")
+    if seed:
+        raise InputError(f"seed is {seed}: only the strategy random draws anything")
+    if callable(strategy):
+        return _asked(strategy, names, values, n_models)
+    if strategy not in NAMES:
+        known = ", ".join(NAMES)
+        raise InputError(f"perm_strategy is {strategy!r}: it must be a callable or one of {known}")
+    rows = product(*values) if strategy == "all_perm" else _step(names, values)
+    found = [dict(zip(names, row, strict=True)) for row in rows]
+    if n_models not in (0, len(found)):
+        raise InputError(f"n_models is {n_models}: the strategy {strategy} makes {len(found)}")
+    return found
 
 
-def _step(names: list[str], values: list[list[Value]]) -> list[Combination]:
+def _step(names: list[str], values: list[list[Value]]) -> Iterable[tuple[Value, ...]]:
     lengths = {name: len(items) for name, items in zip(names, values, strict=True)}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{length} of {name}" for name, length in lengths.items())
         raise InputError(f"params has {told}: the strategy step needs equally many values of each")
-    return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+    return zip(*values, strict=True)
 
 
 def _random(

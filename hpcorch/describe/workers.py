@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from hpcorch.client import model_checks
@@ -111,14 +110,14 @@ class Attachments:
     ) -> None:
         """Load an AI model under `name`; the other arguments are those of Client.set_model.
 
-        The model is `model` or the file `model_path`. With more than one of `devices_per_node` it
-        is loaded on several GPUs, for run_model_multigpu; `first_device` is then the caller's to
-        know, else the GPU to use. Raises InputError or InputTypeError.
+        The model is `model` or the file `model_path`. With device "GPU" and more than one of
+        `devices_per_node` it is loaded on as many GPUs from `first_device` on, for
+        run_model_multigpu. Raises InputError or InputTypeError.
         """
         framework = model_checks.backend(backend)
         options: dict[str, Any] = {
             "backend": framework,
-            "device": _device(device, devices_per_node, first_device),
+            **_devices(device, devices_per_node, first_device),
             "batch_size": model_checks.count("batch_size", batch_size),
             "min_batch_size": model_checks.count("min_batch_size", min_batch_size),
             "min_batch_timeout": model_checks.count("min_batch_timeout", min_batch_timeout),
@@ -127,7 +126,9 @@ class Attachments:
             "outputs": list(model_checks.names("outputs", outputs)),
         }
         model_checks.graph(framework, options["inputs"], options["outputs"])
-        model_checks.batches(options["batch_size"], options["min_batch_size"])
+        model_checks.batches(
+            options["batch_size"], options["min_batch_size"], options["min_batch_timeout"]
+        )
         data = None if model is None else model_checks.data("model", model)
         path = _file("model", data, "model_path", model_path)
         self.add_attachment(Attachment("model", name, options, framework, data, path))
@@ -142,11 +143,11 @@ class Attachments:
         first_device: int = 0,
     ) -> None:
         """Load TorchScript source under `name`: `script`, or the file `script_path`."""
-        data = None if script is None else model_checks.name("script", script).encode()
+        data = None if script is None else model_checks.source("script", script).encode()
         path = _file("script", data, "script_path", script_path)
         options = {
             "language": "TORCHSCRIPT",
-            "device": _device(device, devices_per_node, first_device),
+            **_devices(device, devices_per_node, first_device),
         }
         self.add_attachment(Attachment("script", name, options, "TORCH", data, path))
 
@@ -157,12 +158,25 @@ class Attachments:
         device: str = "CPU",
         devices_per_node: int = 1,
         first_device: int = 0,
+        language: str = "",
     ) -> None:
         """Load a Python function under `name`, as Client.set_function does."""
-        source, language = function_source(function)
+        source, told = function_source(function, model_checks.text("language", language))
+        self.add_function_source(name, source, told, device, devices_per_node, first_device)
+
+    def add_function_source(
+        self,
+        name: str,
+        source: str,
+        language: str,
+        device: str = "CPU",
+        devices_per_node: int = 1,
+        first_device: int = 0,
+    ) -> None:
+        """Load a Python function's source, in the language TORCHSCRIPT or PYTHON."""
         options = {
             "language": language,
-            "device": _device(device, devices_per_node, first_device),
+            **_devices(device, devices_per_node, first_device),
         }
         framework = "TORCH" if language == "TORCHSCRIPT" else ""
         self.add_attachment(Attachment("script", name, options, framework, source.encode()))
@@ -177,13 +191,18 @@ class Attachments:
         self.attachments.append(item)
 
 
-def _device(device: object, devices_per_node: object, first_device: object) -> str:
+def _devices(device: object, devices_per_node: object, first_device: object) -> dict[str, Any]:
+    """Return the device to store something for, and those to load it on."""
     found = model_checks.device(device)
     number = check.integer("devices_per_node", devices_per_node, 1, 1024)
     first = check.integer("first_device", first_device, 0, 1023)
-    if found == "CPU" and number > 1:
-        raise InputError(f"devices_per_node is {number}: there is only one device CPU")
-    return f"GPU:{first}" if found == "GPU" and number == 1 and first else found
+    if found != "GPU" and (number > 1 or first):
+        field, value = ("devices_per_node", number) if number > 1 else ("first_device", first)
+        raise InputError(f"{field} is {value}: there is only one device {found}")
+    if number > 1:
+        return {"device": found, "devices": [f"GPU:{first + index}" for index in range(number)]}
+    one = f"GPU:{first}" if first else found
+    return {"device": one, "devices": [one]}
 
 
 def _file(field: str, data: bytes | None, path_field: str, path: object) -> str:
@@ -192,9 +211,7 @@ def _file(field: str, data: bytes | None, path_field: str, path: object) -> str:
     if path is None:
         return ""
     found = os.path.abspath(check.path(path_field, path))
-    if not os.access(found, os.R_OK) or Path(found).is_dir():
-        raise InputError(f"{path_field} is {found!r}: there is no such readable file")
-    return found
+    return str(model_checks.file(path_field, found))
 
 
 def _bytes(field: str, value: object) -> int:

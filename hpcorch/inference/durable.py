@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,12 +20,12 @@ from hpcorch.client.connection import Link
 from hpcorch.client.errors import RedisReplyError
 from hpcorch.client.messages import bad_answer, request_parser
 from hpcorch.client.model_queue import ANSWER_SECONDS, GROUP, Bytes
+from hpcorch.client.replies import ReplyReader
 from hpcorch.client.routing import Router
-from hpcorch.client.wire import ReplyReader
-from hpcorch.inference.service import Service
+from hpcorch.inference.faults import Fault
+from hpcorch.inference.service import Service, check_inputs
 
 LOG = logging.getLogger("hpcorch.inference")
-_BLOCK_MS = 10_000
 _PAUSE_SECONDS = 0.5
 # The first try and one more.
 _MOST_TRIES = 2
@@ -44,7 +45,8 @@ class QueueReader:
     """Answers the requests of one stream, one after the other.
 
     `consumer` is the name under which a successor finds what this one has begun; `announce` is
-    called whenever the database may have forgotten this worker.
+    called whenever the database may have forgotten this worker; `wait` is how many seconds the
+    server keeps silent while there is nothing to do.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class QueueReader:
         queue: bytes,
         consumer: str,
         announce: Callable[[], None],
+        wait: float,
     ) -> None:
         self._router = router
         self._service = service
         self._queue = queue
         self._consumer = consumer.encode()
         self._announce = announce
+        self._block = b"%d" % max(1, round(1000 * wait))
         self._parse = request_parser()
 
     def run(self) -> None:
@@ -78,7 +82,9 @@ class QueueReader:
                 LOG.info("the request queue begins anew: %s", error.message)
                 # What the server goes on refusing must not keep the CPU busy.
                 time.sleep(_PAUSE_SECONDS)
-                self._announce()
+                # A server that takes nothing at present is asked again.
+                with suppress(RedisReplyError):
+                    self._announce()
 
     def _join(self) -> None:
         try:
@@ -97,7 +103,7 @@ class QueueReader:
         return [replace(entry, tries=entry.tries + tries.get(entry.id, 1)) for entry in found]
 
     def _next(self) -> list[_Entry]:
-        return self._read(b">", b"COUNT", b"1", b"BLOCK", b"%d" % _BLOCK_MS)
+        return self._read(b">", b"COUNT", b"1", b"BLOCK", self._block)
 
     def _read(self, start: bytes, *options: bytes) -> list[_Entry]:
         words = (b"XREADGROUP", b"GROUP", GROUP, self._consumer, *options)
@@ -127,14 +133,17 @@ class QueueReader:
             text = f"{entry.tries} model workers ended while they worked on this request"
             return bad_answer("failed", text), ()
         try:
-            request, arrays = frames.read(Bytes(entry.frame), self._parse)
-        except frames.FrameError as error:
+            request, arrays = frames.read(Bytes(entry.frame), self._parse, self._admit)
+        except (frames.FrameError, Fault) as error:
             return bad_answer("refused", str(error)), ()
         left = request.seconds - self._age(entry)
         if left <= 0:
             text = f"no worker had time for the request within {request.seconds:g} s"
             return bad_answer("timeout", text), ()
         return self._service.answer(replace(request, seconds=left), arrays)
+
+    def _admit(self, size: int) -> None:
+        check_inputs(size, self._service.most_bytes)
 
     def _age(self, entry: _Entry) -> float:
         """Return the seconds since the request was queued, by the shard's own clock."""

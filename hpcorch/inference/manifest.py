@@ -1,8 +1,8 @@
 """The list of models and scripts that a job loads before its program starts: one JSON file.
 
 It holds a list of objects. A model's has the arguments of Client.set_model, with `file` in place of
-the model's bytes; a script's has `name`, `file`, `language` and `device`. `kind` tells them apart.
-Files are meant from the list's own directory.
+the model's bytes; a script's has `name`, `file`, `language` and `device`. `kind` tells them apart,
+`devices` are those to load it on. Files are meant from the list's own directory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 from hpcorch.client import Client
 from hpcorch.errors import InputError
 
+# What does not go to Client.set_model.
+_OURS = ("kind", "name", "file", "devices")
 LOG = logging.getLogger("hpcorch.inference")
 
 
@@ -27,15 +29,17 @@ def load(path: Path) -> None:
     """
     with Client(logger_name="model loader") as client:
         for item in _items(path):
-            name = str(item["name"])
-            data = _data(path.parent / str(item["file"]))
+            name, file = str(item["name"]), path.parent / str(item["file"])
             if item["kind"] == "model":
-                client.set_model(name, data, **_arguments(item))
-                number = client.load_model(name)
+                client.set_model_from_file(name, file, **_arguments(item))
+                load_it = client.load_model
             else:
-                client.set_source(name, data.decode(), str(item["language"]), str(item["device"]))
-                number = client.load_script(name)
-            LOG.info("%d worker(s) loaded the %s %s", number, item["kind"], name)
+                source = _text(file)
+                client.set_source(name, source, str(item["language"]), str(item["device"]))
+                load_it = client.load_script
+            for device in item["devices"]:
+                number = load_it(name, device)
+                LOG.info("%d worker(s) loaded the %s %s on %s", number, item["kind"], name, device)
 
 
 def _items(path: Path) -> list[Mapping[str, Any]]:
@@ -46,12 +50,12 @@ def _items(path: Path) -> list[Mapping[str, Any]]:
     return found
 
 
-def _data(path: Path) -> bytes:
+def _text(path: Path) -> str:
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the model file {path} cannot be read: {error.strerror}") from error
+        return path.read_bytes().decode()
+    except (OSError, ValueError) as error:
+        raise InputError(f"the script {path} cannot be read: {error}") from error
 
 
 def _arguments(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in item.items() if key not in ("kind", "name", "file")}
+    return {key: value for key, value in item.items() if key not in _OURS}

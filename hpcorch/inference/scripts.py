@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from hpcorch.client.codecs import Tensor
 from hpcorch.inference import backends
 from hpcorch.inference.backends.base import Loaded, as_arrays
 from hpcorch.inference.devices import CPU, Device
-from hpcorch.inference.faults import Fault
+from hpcorch.inference.faults import Fault, NoFunction
 
 
 class PythonFunction:
@@ -35,10 +36,10 @@ class PythonScript:
         exec(code, self._names)
 
     def function(self, name: str) -> Loaded:
-        """Return a function by its name; raises Fault when there is none."""
+        """Return a function by its name; raises NoFunction when there is none."""
         found = self._names.get(name)
         if not callable(found):
-            raise Fault("input", f"the script has no function {name!r}")
+            raise NoFunction(name)
         return PythonFunction(found)
 
 
@@ -55,11 +56,11 @@ class TorchScript:
         self._wrap = wrapped.TorchModel
 
     def function(self, name: str) -> Loaded:
-        """Return a function by its name; raises Fault when there is none."""
+        """Return a function by its name; raises NoFunction when there is none."""
         try:
             return self._wrap(getattr(self._unit, name), self._device)
         except AttributeError as error:
-            raise Fault("input", f"the script has no function {name!r}") from error
+            raise NoFunction(name) from error
 
 
 def devices(language: str) -> Sequence[Device]:
@@ -67,10 +68,17 @@ def devices(language: str) -> Sequence[Device]:
 
     Python functions see numpy arrays, which are on the CPU, whatever device they were stored for.
     """
-    return (CPU,) if language == "PYTHON" else backends.get("TORCH").devices()
+    if language == "PYTHON":
+        return (CPU,)
+    try:
+        return backends.get("TORCH").devices()
+    except Fault as error:
+        hint = 'a function on numpy arrays is stored with language="PYTHON"'
+        raise Fault(error.kind, error.message, f"{error.hint}; {hint}") from error
 
 
-def load(source: bytes | bytearray, language: str, device: Device) -> PythonScript | TorchScript:
+def load(source: bytes, language: str, device: Device) -> PythonScript | TorchScript:
     """Return the functions in `source`; raises what compiling it raises."""
-    text = source.decode()
+    # A function of a class or of another function is sent with its indentation.
+    text = textwrap.dedent(source.decode())
     return PythonScript(text) if language == "PYTHON" else TorchScript(text, device)

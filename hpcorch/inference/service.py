@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hpcorch.client.codecs import Codec, Tensor
 from hpcorch.client.connection import Request as Command
@@ -17,19 +18,33 @@ from hpcorch.client.session import layout_at
 from hpcorch.client.text import to_bytes
 from hpcorch.errors import HpcorchError
 from hpcorch.inference.faults import Fault
-from hpcorch.inference.shelf import Shelf
+from hpcorch.inference.shelf import Shelf, Shelved
 
 _MOST_HEADS = 512
 # A run that is this much over its time will not end by itself.
 _PATIENCE = 2.0
+# Loading may go on when the caller has given up: the next one finds the model loaded.
+_LOAD_SECONDS = 600.0
 
 
 class Service:
-    """Carries out requests, for any number of threads."""
+    """Carries out requests, for any number of threads.
 
-    def __init__(self, router: Router, shelf: Shelf) -> None:
+    `key_of` gives what a model or script is called on the shelf, from the name in a request. The
+    inputs of one may have `most_bytes`, wherever they come from.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        shelf: Shelf,
+        most_bytes: float = math.inf,
+        key_of: Callable[[str], str] = str,
+    ) -> None:
         self._router = router
         self._shelf = shelf
+        self.most_bytes = most_bytes
+        self._key_of = key_of
         self._known_codec: Codec | None = None
         self._heads: dict[tuple[object, ...], bytes] = {}
         self._ends: dict[int, float] = {}
@@ -37,19 +52,30 @@ class Service:
 
     def answer(self, request: Request, arrays: Sequence[Tensor]) -> tuple[bytes, list[Tensor]]:
         """Return the beginning and the arrays of the answer's frame; it tells what went wrong."""
+        found = self.carry_out(request, arrays)
+        if isinstance(found, Fault):
+            return bad_answer(found.kind, str(found)), []
+        key = tuple([(output.dtype, output.shape) for output in found])
+        return self._heads.get(key) or self._new_head(key, found), found
+
+    def carry_out(self, request: Request, arrays: Sequence[Tensor]) -> list[Tensor] | Fault:
+        """Return the outputs that were not stored, or what went wrong."""
         number = next(self._numbers)
         self._ends[number] = time.monotonic() + request.seconds
         try:
-            outputs = self._done(request, arrays)
-            return self._head(outputs), outputs
+            return self._done(request, arrays, number)
         except Fault as error:
-            return bad_answer(error.kind, str(error)), []
+            return error
         except HpcorchError as error:
-            return bad_answer("failed", str(error)), []
+            return Fault("failed", str(error))
         except MemoryError:
-            return bad_answer("failed", f"{request.name} needs more memory than there is"), []
+            return Fault("failed", f"{request.name} needs more memory than there is")
         except Exception as error:
-            return bad_answer("failed", f"{request.work} {request.name} failed: {error}"), []
+            return Fault("failed", f"{request.work} {request.name} failed: {error}")
+        except BaseException as error:
+            # A script that calls sys.exit() ends itself, not the thread that serves others too.
+            told = f"{type(error).__name__} {error}".rstrip()
+            return Fault("failed", f"{request.work} {request.name} failed: {told}")
         finally:
             del self._ends[number]
 
@@ -58,15 +84,22 @@ class Service:
         now = time.monotonic()
         return any(end + _PATIENCE < now for end in list(self._ends.values()))
 
-    def _done(self, request: Request, arrays: Sequence[Tensor]) -> list[Tensor]:
-        kind = request.work.removeprefix("load_")
-        shelved = self._shelf.get(kind, request.name, request.version, request.device)
-        if kind != request.work:
+    def _done(self, request: Request, arrays: Sequence[Tensor], number: int) -> list[Tensor]:
+        key, seconds = self._key_of(request.name), request.seconds
+        shelved = self._shelf.find(request.kind, key, request.version, request.device)
+        if shelved is None:
+            shelved, seconds = self._loaded(request, key, number)
+        if request.loads_only:
             return []
         if request.inputs:
             arrays = self._fetch(request.inputs)
-        found = shelved.run(request.function, arrays, request.seconds)
-        outputs = [_plain(output, index) for index, output in enumerate(found)]
+        if [array for array in arrays if not array.dtype.isnative]:
+            # Frameworks take the bytes of such arrays for numbers of this machine's order.
+            arrays = [array.astype(array.dtype.newbyteorder("=")) for array in arrays]
+        outputs = shelved.run(arrays, seconds, request.function)
+        for index, output in enumerate(outputs):
+            if output.dtype.kind not in KINDS or not output.flags.c_contiguous:
+                outputs[index] = _plain(output, index)
         if not request.outputs:
             return outputs
         if len(request.outputs) != len(outputs):
@@ -78,6 +111,17 @@ class Service:
         self._store(request.outputs, outputs)
         return []
 
+    def _loaded(self, request: Request, key: str, number: int) -> tuple[Shelved, float]:
+        """Load what is to be run; return it, and the seconds that are left for it."""
+        end = self._ends[number]
+        self._ends[number] = max(end, time.monotonic() + _LOAD_SECONDS)
+        shelved = self._shelf.get(request.kind, key, request.version, request.device)
+        self._ends[number] = end
+        left = end - time.monotonic()
+        if left <= 0:
+            raise Fault("timeout", f"{request.name} was loaded after {request.seconds:g} s only")
+        return shelved, left
+
     def _fetch(self, names: Sequence[str]) -> list[Tensor]:
         keys = [to_bytes(name) for name in names]
         codec = self._codec(keys[0])
@@ -86,7 +130,9 @@ class Service:
             found: list[Tensor | None] = self._router.run_many(commands)
         except RedisReplyError as error:
             raise Fault("input", f"an input cannot be had: {error}") from error
-        return [_usable(name, tensor) for name, tensor in zip(names, found, strict=True)]
+        arrays = [_usable(name, tensor) for name, tensor in zip(names, found, strict=True)]
+        check_inputs(sum(array.nbytes for array in arrays), self.most_bytes)
+        return arrays
 
     def _store(self, names: Sequence[str], outputs: Sequence[Tensor]) -> None:
         keys = [to_bytes(name) for name in names]
@@ -104,16 +150,13 @@ class Service:
         """Return how tensors lie in this kind of server; the one that owns `key` is asked once."""
         if self._known_codec is None:
             self._known_codec = layout_at(self._router, key).codec
+            self._known_codec.most = self.most_bytes
         return self._known_codec
 
-    def _head(self, outputs: Sequence[Tensor]) -> bytes:
-        key = tuple((output.dtype, output.shape) for output in outputs)
-        head = self._heads.get(key)
-        if head is None:
-            head = good_answer(outputs)
-            if len(self._heads) >= _MOST_HEADS:
-                self._heads.clear()
-            self._heads[key] = head
+    def _new_head(self, key: tuple[object, ...], outputs: Sequence[Tensor]) -> bytes:
+        if len(self._heads) >= _MOST_HEADS:
+            self._heads.clear()
+        head = self._heads[key] = good_answer(outputs)
         return head
 
 
@@ -128,12 +171,7 @@ class Admission:
 
     def admit(self, size: int) -> None:
         """Wait until there is room for `size` bytes; raises Fault when there never can be."""
-        if size > self._each:
-            raise Fault(
-                "refused",
-                f"a request has {size} bytes of inputs, above this worker's limit of {self._each}",
-                hint="pass them by key, or start the workers with a larger max_request",
-            )
+        check_inputs(size, self._each)
         with self._room:
             self._room.wait_for(lambda: self._used == 0 or self._used + size <= self._together)
             self._used += size
@@ -164,6 +202,16 @@ class Share:
             self._size = 0
 
 
+def check_inputs(size: int, most: float) -> None:
+    """Raise Fault when the inputs of a request have more than `most` bytes."""
+    if size > most:
+        raise Fault(
+            "refused",
+            f"a request has {size} bytes of inputs, above this worker's limit of {most}",
+            hint="start the workers with a larger max_request",
+        )
+
+
 def _usable(name: str, tensor: Tensor | None) -> Tensor:
     if tensor is None:
         raise Fault("missing", f"there is no tensor {name!r} in the database, an input")
@@ -175,4 +223,4 @@ def _usable(name: str, tensor: Tensor | None) -> Tensor:
 def _plain(output: Tensor, index: int) -> Tensor:
     if output.dtype.kind not in KINDS:
         raise Fault("failed", f"output {index} has the dtype {output.dtype}: only numbers are sent")
-    return sendable(output, f"output {index}")
+    return sendable(output, "output", index)

@@ -7,28 +7,47 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
 
 from hpcorch.client.codecs import Tensor
 from hpcorch.client.errors import RedisReplyError
-from hpcorch.client.model_store import ModelStore, Stored
+from hpcorch.client.held_programs import shown
+from hpcorch.client.messages import Request
+from hpcorch.client.model_bytes import Hold
+from hpcorch.client.model_store import Stored
 from hpcorch.errors import HpcorchError
 from hpcorch.inference import backends, devices, scripts
 from hpcorch.inference.backends.base import Loaded, LoadOptions
 from hpcorch.inference.batching import Batcher
+from hpcorch.inference.blob import Blob, filed
 from hpcorch.inference.faults import Fault
 
 LOG = logging.getLogger("hpcorch.inference")
 _Key = tuple[str, str, str]
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """Where models and scripts come from."""
+
+    def find(self, kind: str, name: str) -> Stored | None:
+        """Return what is stored beside a model's or script's bytes, None when there is none."""
+
+    def read_by(self, kind: str, name: str, hold: Hold[T]) -> tuple[Stored, T]:
+        """Return that, and the bytes in what `hold` makes; raises RedisReplyError without any."""
 
 
 @dataclass(frozen=True)
 class Shelved:
-    """Something loaded: `run` gets the name of a function ("" for a model), arrays and seconds."""
+    """Something loaded: `run` gets arrays, seconds and the name of a function ("" for a model)."""
 
     version: str
-    run: Callable[[str, Sequence[Tensor], float], list[Tensor]]
+    run: Callable[[Sequence[Tensor], float, str], list[Tensor]]
     # Versions that some client believes to be the newest, and are not.
     outdated: set[str] = field(default_factory=set)
+    # Whether requests of several callers are joined.
+    joins: bool = False
 
 
 class Shelf:
@@ -37,7 +56,7 @@ class Shelf:
     `threads` is how many CPU threads one run may use, `turn` which GPU "GPU" means.
     """
 
-    def __init__(self, store: ModelStore, threads: int, turn: int) -> None:
+    def __init__(self, store: Store, threads: int, turn: int) -> None:
         self._store = store
         self._threads = threads
         self._turn = turn
@@ -52,13 +71,20 @@ class Shelf:
         `version` is one that the caller knows to be stored. Raises Fault.
         """
         key = (kind, name, device)
-        found = self._shelved.get(key)
-        if found is not None and (not version or version == found.version):
-            return found
-        if found is not None and version in found.outdated:
-            return found
         with self._loading[key]:
             return self._checked(key, version)
+
+    def find(self, kind: str, name: str, version: str, device: str) -> Shelved | None:
+        """Return what `get` would, if that is loaded already."""
+        found = self._shelved.get((kind, name, device))
+        if found is None or not version or version == found.version or version in found.outdated:
+            return found
+        return None
+
+    def joins(self, request: Request) -> bool:
+        """Tell whether what the request needs is loaded, and joins the requests of callers."""
+        found = self._shelved.get((request.work, request.name, request.device))
+        return found is not None and found.joins
 
     def forget(self, kind: str, name: str) -> None:
         """Unload a model or script: it was replaced or removed."""
@@ -92,8 +118,9 @@ class Shelf:
 
     def _load(self, kind: str, name: str, device: str) -> Shelved:
         try:
-            stored, data = self._store.read(kind, name)
-            made = self._made(stored, data, device or stored.device)
+            stored, blob = self._store.read_by(kind, name, filed)
+            with blob:
+                made = self._made(stored, blob, device or stored.device)
         except Fault:
             raise
         except RedisReplyError as error:
@@ -101,17 +128,19 @@ class Shelf:
         except HpcorchError:
             raise
         except Exception as error:
-            raise Fault("failed", f"the {kind} {name!r} cannot be loaded: {error}") from error
+            raise Fault(
+                "failed", f"the {kind} {shown(name)!r} cannot be loaded: {error}"
+            ) from error
         LOG.info("loaded the %s %s (%s, %d bytes)", kind, name, stored.backend, stored.size)
         return made
 
-    def _made(self, stored: Stored, data: bytearray, wanted: str) -> Shelved:
+    def _made(self, stored: Stored, blob: Blob, wanted: str) -> Shelved:
         if stored.kind == "script":
             found = devices.choose(wanted, scripts.devices(stored.backend), self._turn)
-            script = scripts.load(data, stored.backend, found)
+            script = scripts.load(blob.data(), stored.backend, found)
             return Shelved(
                 stored.version,
-                lambda function, arrays, seconds: self._run(
+                lambda arrays, seconds, function: self._run(
                     script.function(function), arrays, seconds
                 ),
             )
@@ -122,21 +151,24 @@ class Shelf:
             stored.inputs,
             stored.outputs,
         )
-        model = backend.load(data, options)
+        model = backend.load(blob, options)
         if stored.batch_size < 2:
-            return Shelved(
-                stored.version, lambda _, arrays, seconds: self._run(model, arrays, seconds)
-            )
+            return Shelved(stored.version, partial(self._run, model))
         batcher = Batcher(
-            lambda arrays, seconds: self._run(model, arrays, seconds),
+            partial(self._run, model),
             stored.batch_size,
             stored.min_batch_size,
             stored.min_batch_timeout / 1000,
         )
-        return Shelved(stored.version, lambda _, arrays, seconds: batcher.run(arrays, seconds))
+        return Shelved(
+            stored.version, lambda arrays, seconds, _: batcher.run(arrays, seconds), joins=True
+        )
 
-    def _run(self, model: Loaded, arrays: Sequence[Tensor], seconds: float) -> list[Tensor]:
-        if not self._runs.acquire(timeout=seconds):
+    def _run(
+        self, model: Loaded, arrays: Sequence[Tensor], seconds: float, _function: str = ""
+    ) -> list[Tensor]:
+        # A lock that is free is had sooner without a time.
+        if not self._runs.acquire(blocking=False) and not self._runs.acquire(timeout=seconds):
             raise Fault("timeout", f"the worker was busy with others for {seconds:g} s")
         try:
             return model.run(arrays)

@@ -8,28 +8,36 @@ import resource
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hpcorch.client import workers
 from hpcorch.client.config import ConfigOptions
-from hpcorch.client.connection import Link
+from hpcorch.client.connection import Link, Server
+from hpcorch.client.credentials import read_credentials
+from hpcorch.client.errors import RedisConnectionError, RedisTimeoutError
+from hpcorch.client.held_programs import HeldPrograms, has_module
 from hpcorch.client.model_queue import queue_at
 from hpcorch.client.model_store import CHANNEL, ModelStore
+from hpcorch.client.module_store import key_at
+from hpcorch.client.replies import ReplyReader
 from hpcorch.client.routing import Router
-from hpcorch.client.settings import read_settings
-from hpcorch.client.wire import ReplyReader
+from hpcorch.client.settings import Settings, parse_addresses, read_settings
+from hpcorch.client.text import to_bytes, to_text
 from hpcorch.client.workers import WorkerAddress
 from hpcorch.errors import HpcorchError
+from hpcorch.inference.asked import Desk
 from hpcorch.inference.direct import Listener
 from hpcorch.inference.durable import QueueReader
 from hpcorch.inference.service import Admission, Service
-from hpcorch.inference.shelf import Shelf
+from hpcorch.inference.shelf import Shelf, Store
 
 LOG = logging.getLogger("hpcorch.inference")
 # Requests from the queue that one worker has in hand at once, so that batches can form.
 _QUEUE_READERS = 4
 _LOOK_SECONDS = 1.0
+_WAIT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -63,8 +71,12 @@ def serve(options: WorkerOptions) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     settings = read_settings(ConfigOptions.create_from_environment(""))
     router = Router(settings)
-    shelf = Shelf(ModelStore(router), options.threads, options.turn)
-    service = Service(router, shelf)
+    shard = _shard(settings, options)
+    module = shard.exchange(has_module)
+    store: Store = HeldPrograms(router) if module else ModelStore(router)
+    shelf = Shelf(store, options.threads, options.turn)
+    key_of = _keys(router, shard) if module else str
+    service = Service(router, shelf, options.max_request, key_of)
     admission = Admission(options.max_request, options.max_memory)
     listener = Listener(service, admission, settings.credentials)
     listener.listen_local(options.socket)
@@ -75,20 +87,43 @@ def serve(options: WorkerOptions) -> None:
 
     def announce() -> None:
         workers.publish(router, address)
+        # What has forgotten a worker, by a flush for example, has other models too.
+        shelf.verify()
 
     queue = queue_at(router, options.shard)
+    # A connection must not look dead while it waits for work.
+    wait = min(_WAIT_SECONDS, settings.socket_timeout / 2)
     announce()
     _start(_follow_changes, router, shelf)
+    _start(_stay_listed, announce, wait)
     for number in range(_QUEUE_READERS):
-        reader = QueueReader(router, service, queue, f"{options.name}.{number}", announce)
+        reader = QueueReader(router, service, queue, f"{options.name}.{number}", announce, wait)
         _start(reader.run)
+    asked = Service(router, shelf, options.max_request)
+    if module:
+        patience, together = settings.connect_timeout, options.max_memory
+        Desk(shard, options.name, asked, shelf, wait, patience, together).start()
     options.ready.touch()
     LOG.info("%s is ready", address)
-    while not service.is_stuck():
+    while not (service.is_stuck() or asked.is_stuck()):
         # The work is done by other threads; this one only looks after them.
         time.sleep(_LOOK_SECONDS)
     LOG.error("a run does not come to an end: the worker begins anew")
     os._exit(1)
+
+
+def _shard(settings: Settings, options: WorkerOptions) -> Server:
+    """Return the server that the worker is beside, and that may have hpcorch's module."""
+    addresses = parse_addresses(options.shard, "--shard") if options.shard else settings.addresses
+    login = os.environ.get("HPCORCH_WORKER_CREDENTIALS")
+    # Who may put and get tensors may not yet answer for a worker.
+    credentials = read_credentials(login) if login else settings.credentials
+    return Server(addresses[0], replace(settings, credentials=credentials))
+
+
+def _keys(router: Router, shard: Server) -> Callable[[str], str]:
+    """Return what gives the key of a model or script on this shard: each has copies of all."""
+    return lambda name: to_text(key_at(router, str(shard), to_bytes(name)))
 
 
 def _start(work: Callable[..., None], *arguments: object) -> None:
@@ -106,16 +141,33 @@ def _or_end(work: Callable[..., None], *arguments: object) -> None:
     os._exit(1)
 
 
+def _stay_listed(announce: Callable[[], None], wait: float) -> None:
+    """Announce the worker every `wait` seconds: a shard that has come back empty tells nobody."""
+    while True:
+        # It was announced just before; nothing tells when that is forgotten.
+        time.sleep(wait)
+        # A server that takes nothing at present, being full for example, may do so later.
+        with suppress(HpcorchError):
+            announce()
+
+
 def _follow_changes(router: Router, shelf: Shelf) -> None:
-    """Unload models as soon as somebody replaces or removes them."""
+    """Unload models as soon as somebody replaces or removes them.
+
+    Raises RedisConnectionError or RedisTimeoutError when the database has gone.
+    """
+    heard = False
 
     def listen(reader: ReplyReader) -> None:
+        nonlocal heard
         reader.value()
+        heard = True
         # Whatever was announced before we listened is found by looking.
         shelf.verify()
         while True:
             _, _, text = reader.value()
-            kind, _, name = text.decode("utf-8", "replace").partition(":")
+            word, _, name = to_text(text).partition(":")
+            kind = word.lower()
             LOG.info("the %s %s has changed", kind, name)
             shelf.forget(kind, name)
 
@@ -123,4 +175,11 @@ def _follow_changes(router: Router, shelf: Shelf) -> None:
         link.bulk((b"SUBSCRIBE", CHANNEL), listen)
 
     while True:
-        router.run(CHANNEL, subscribe)
+        heard = False
+        try:
+            router.run(CHANNEL, subscribe)
+        except (RedisConnectionError, RedisTimeoutError):
+            # A silence, however long, means that nothing has changed; and the time to reach the
+            # database anew counts from when it was lost.
+            if not heard:
+                raise

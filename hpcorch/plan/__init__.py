@@ -20,9 +20,10 @@ from hpcorch.plan.jobs import (
     WorkerPlan,
     suffix,
 )
-from hpcorch.plan.limits import check_limits
+from hpcorch.plan.limits import array_size, check_limits, check_site
 from hpcorch.plan.model import plan_model
 from hpcorch.plan.seats import Seats, picture, seats
+from hpcorch.plan.table import NodeFiles
 
 __all__ = [
     "CONTEXT_VERSION",
@@ -33,6 +34,7 @@ __all__ = [
     "Job",
     "Machine",
     "ModelJob",
+    "NodeFiles",
     "Plan",
     "RunFile",
     "Seats",
@@ -40,7 +42,9 @@ __all__ = [
     "ServerPlan",
     "Target",
     "WorkerPlan",
+    "array_size",
     "check_limits",
+    "check_site",
     "chunked",
     "picture",
     "plan_database",

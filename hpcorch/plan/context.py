@@ -25,7 +25,7 @@ from hpcorch.schedulers.base import Resources
 _JOBS: dict[str, type] = {"database": DatabaseJob, "model": ModelJob, "ensemble": ModelJob}
 
 # Beside `job`.
-_GLOBALS = {
+GLOBALS = {
     "scheduler": "the batch system: local, slurm, slurm-steps, pbs, pbs-steps, torque",
     "origin": "name of the template that was rendered",
     "version": "of hpcorch",
@@ -44,6 +44,8 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "identifier": "db_identifier",
         "suffix": "what it adds to the names of environment variables, such as _db; may be empty",
         "gang": "one job of many nodes instead of a job array",
+        "shards_per_host": "how many shards share a host; the last host may have fewer",
+        "shards_per_element": "how many of them one element of a job array starts",
         "cluster": "more than one shard",
         "node_ids": "cluster node id of each shard, 40 hex digits",
         "slots": "slot range of each shard, such as 0-8191",
@@ -62,8 +64,9 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "walltime_seconds": "of the job; 0: the batch system's default",
         "workers": "AI model workers beside each shard; none without models",
         "files": "models that are put in the run directory",
+        "load_modules": "environment modules that the site has every job load",
         "kind": "database",
-        "chunk": "which of the shards this job has, where an array may not hold all",
+        "chunk": "which elements of the array this job has, where one may not hold all",
     },
     ModelJob: {
         "name": "of the program; also its run directory's name",
@@ -91,10 +94,12 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "walltime_seconds": "of the job; 0: the batch system's default",
         "workers": "AI model workers beside the database, and models to load; none without",
         "files": "models that are put in the run directory",
+        "load_modules": "environment modules that the site has every job load",
         "kind": "model or ensemble",
         "chunk": "which of the tasks this job has, where an array may not hold all",
         "table_rows": "rows in each file of an ensemble's table",
         "max_running": "most tasks at a time where the batch system has no such limit; 0: none",
+        "puts_files": "whether tasks put their input files in place themselves",
     },
     Chunk: {
         "size": "tasks of this job",
@@ -106,6 +111,7 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "program": "path of the server program",
         "environment": "its environment variables, NAME=value",
         "modules": "server modules to load",
+        "ai_commands": "whether hpcorch's own module is among them",
         "cli": "path of redis-cli; empty without one",
         "security": "password, tls, smartredis or open",
         "data_tls": "whether clients connect by TLS",
@@ -162,6 +168,7 @@ _MEANINGS: dict[type, dict[str, str]] = {
         "warn_seconds": "how long before its walltime the script gets a signal",
         "extra": "further options as pairs of name and value",
         "memory": "megabytes on each node; none: the batch system's default",
+        "memory_style": "node or cpu: what the batch system is asked for it by; none: not at all",
         "excluded_hosts": "nodes that it must not have",
         "features": "expression of node features; empty: any node",
     },
@@ -179,7 +186,7 @@ class Variable:
 
 def variables(kind: str) -> list[Variable]:
     """Return everything that a template of this kind of job (database, model) sees."""
-    found = [Variable(name, "text", meaning) for name, meaning in _GLOBALS.items()]
+    found = [Variable(name, "text", meaning) for name, meaning in GLOBALS.items()]
     found[-1] = dataclasses.replace(found[-1], type="number")
     return found + list(_walk(_JOBS[kind], "job"))
 
@@ -204,6 +211,20 @@ def nearest_to_unknown(path: Sequence[str]) -> str | None:
             # A text or a list: what it has is not ours to say.
             return None
     return None
+
+
+def nearest_anywhere(name: str) -> str:
+    """Return the whole path of the name that is nearest to `name`, empty if none is near."""
+    paths = [
+        item.path for kind in kinds() for item in variables(kind) if not item.path.endswith("[]")
+    ]
+    by_name: dict[str, str] = {}
+    # The shortest path of a name is the usual one.
+    for path in sorted(paths, key=lambda path: path.count(".")):
+        by_name.setdefault(path.rpartition(".")[2], path)
+        by_name.setdefault(path.replace(".", ""), path)
+    near = difflib.get_close_matches(name, by_name, n=1, cutoff=0.75)
+    return by_name[near[0]] if near else ""
 
 
 def _walk(kind: type, path: str) -> Iterator[Variable]:

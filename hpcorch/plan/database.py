@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from hpcorch import slots
 from hpcorch.describe.orchestrator import HIGHEST_CLUSTER_PORT, Orchestrator
 from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import InputError
-from hpcorch.plan.jobs import DatabaseJob, Machine, Target, suffix
+from hpcorch.plan.directives import directives
+from hpcorch.plan.frame import frame
+from hpcorch.plan.jobs import DatabaseJob, Machine, ServerPlan, Target, suffix
+from hpcorch.plan.requests import walltime_seconds, with_defaults
 from hpcorch.plan.server import bus_security, server_plan
-from hpcorch.plan.shards import shard_cpus
-from hpcorch.plan.workers import model_files, worker_plan
+from hpcorch.plan.shards import cpus_of_each, shard_cpus
+from hpcorch.plan.spread import Spread, spread
+from hpcorch.plan.starters import refuse_unlike
+from hpcorch.plan.workers import worker_plan
 from hpcorch.schedulers.base import Resources, Scheduler
 
 # The bus port of a cluster with TLS on the bus only: data port + this + 10000 (lib/server.sh).
@@ -30,27 +38,26 @@ def plan_database(
     `restore` is the directory of the checkpoints that it starts from.
     """
     refuse_unless_batch(database.name, database.batch, target.scheduler, cpus=database.cpus)
+    refuse_unlike(database, target.scheduler, target.site)
     shards = database.db_nodes
-    remote = target.scheduler.is_remote
-    default = ("auto",) if remote else ("lo",)
+    placed = spread(database, target.scheduler)
+    default = ("auto",) if placed.remote else ("lo",)
     interfaces = database.interfaces or target.site.interface or default
     bus_tls, warnings = bus_security(database, machine, interfaces)
-    gang = remote and (not target.scheduler.is_batch or (database.layout == "gang" and shards > 1))
-    per_host = _shards_per_host(database, target.scheduler, gang=gang)
-    resources = _resources(database, target, gang=gang)
+    pins = shard_cpus(database, placed.per_host)
+    resources = with_defaults(_resources(database, target.token, placed, pins), target)
+    warned = _warn_seconds(database, walltime_seconds(resources.walltime))
+    resources = replace(resources, warn_seconds=warned)
     # On a node of its own a shard takes the first port; on a shared one shard i starts i further.
-    port_step = per_host if resources.exclusive else shards
+    port_step = placed.per_host if resources.exclusive else shards
     return DatabaseJob(
-        name=database.name,
-        run_dir=target.run_dir,
-        token=target.token,
+        **frame(resources, target, database.batch.preamble, database.attachments),
         elements=shards,
-        directives=target.scheduler.directives(resources),
-        resources=resources,
-        by_hand=target.scheduler.by_hand(),
         identifier=database.db_identifier,
         suffix=suffix(database.db_identifier),
-        gang=gang,
+        gang=placed.gang,
+        shards_per_host=placed.per_host,
+        shards_per_element=placed.per_element,
         cluster=shards > 1,
         node_ids=tuple(slots.node_id(target.token, index) for index in range(shards)),
         slots=tuple(f"{low}-{high}" for low, high in slots.ranges(shards)),
@@ -59,25 +66,28 @@ def plan_database(
         port_step=port_step,
         last_port=_last_port(database, port_step, bus_tls=bus_tls),
         deadline_seconds=target.site.deadline_seconds,
-        server=server_plan(
-            machine,
-            target.site,
-            security=database.security,
-            bus_tls=bus_tls,
-            modules=database.module_paths,
-            ai_commands=database.ai_commands,
-            settings=_settings(database),
-            threads=database.threads,
-        ),
+        server=_server(database, machine, target, bus_tls=bus_tls),
         warnings=warnings,
         gang_starter=target.site.pbs_starter,
-        shard_cpus=tuple(" ".join(map(str, cpus)) for cpus in shard_cpus(database, per_host)),
-        preamble="\n".join(database.batch.preamble),
+        shard_cpus=tuple(" ".join(map(str, cpus)) for cpus in pins),
         restore=restore,
-        run_args=_run_args(database, target.scheduler, gang=gang),
-        walltime_seconds=walltime_seconds(database.batch.walltime),
+        run_args=_run_args(database, target.scheduler, gang=placed.gang),
         workers=worker_plan(database.workers, database.attachments, target, own=True),
-        files=model_files(database.attachments),
+    )
+
+
+def _server(
+    database: Orchestrator, machine: Machine, target: Target, *, bus_tls: bool
+) -> ServerPlan:
+    return server_plan(
+        machine,
+        target.site,
+        security=database.security,
+        bus_tls=bus_tls,
+        modules=database.module_paths,
+        ai_commands=database.ai_commands,
+        settings=directives(database),
+        threads=database.threads,
     )
 
 
@@ -94,43 +104,26 @@ def refuse_unless_batch(
         )
 
 
-def _shards_per_host(database: Orchestrator, scheduler: Scheduler, *, gang: bool) -> int:
-    """Return how many shards share a host: on this machine all of them do."""
-    asked = f"shards_per_host of {database.name} is {database.shards_per_host}"
-    if not scheduler.is_remote:
-        return database.db_nodes
-    if database.shards_per_host > 1 and not scheduler.name.startswith("slurm"):
-        raise InputError(
-            f"{asked}: on {scheduler.name} this version gives each shard a node of its own"
-        )
-    if database.shards_per_host > 1 and database.db_nodes > 1 and not gang:
-        raise InputError(
-            f"{asked}: the elements of a job array are not told which of them share a node",
-            'say layout="gang"',
-        )
-    return min(database.shards_per_host, database.db_nodes)
-
-
-def _resources(database: Orchestrator, target: Target, *, gang: bool) -> Resources:
+def _resources(
+    database: Orchestrator, token: str, placed: Spread, pins: Sequence[Sequence[int]]
+) -> Resources:
     batch = database.batch
-    per_host = min(database.shards_per_host, database.db_nodes)
     return Resources(
         name=database.name,
-        token=target.token,
-        elements=1 if gang else database.db_nodes,
-        nodes=-(-database.db_nodes // per_host) if gang else 1,
-        tasks_per_node=per_host if gang else 1,
-        cpus_per_task=database.cpus,
+        token=token,
+        elements=placed.elements,
+        nodes=placed.nodes,
+        tasks_per_node=placed.per_host if placed.remote else 1,
+        cpus_per_task=cpus_of_each(database, pins),
         walltime=batch.walltime,
         queue=batch.queue,
         account=batch.account,
         hosts=batch.hosts,
-        # A shard has its node to itself whatever the settings say.
-        exclusive=target.scheduler.is_remote,
+        # A host's shards have it to themselves whatever the settings say.
+        exclusive=placed.remote,
         memory=batch.memory_per_node,
         excluded_hosts=batch.excluded_hosts,
         features=batch.node_features,
-        warn_seconds=_warn_seconds(database),
         extra=tuple(batch.args.items()),
     )
 
@@ -153,8 +146,7 @@ def _run_args(database: Orchestrator, scheduler: Scheduler, *, gang: bool) -> tu
     )
 
 
-def _warn_seconds(database: Orchestrator) -> int:
-    walltime = walltime_seconds(database.batch.walltime)
+def _warn_seconds(database: Orchestrator, walltime: int) -> int:
     if walltime < _SHORTEST_WARNED_WALLTIME:
         return 0
     if database.checkpoint_seconds is None:
@@ -173,19 +165,3 @@ def _last_port(database: Orchestrator, port_step: int, *, bus_tls: bool) -> int:
             f"{highest_first}, and the highest one possible is {last}"
         )
     return last
-
-
-def _settings(database: Orchestrator) -> dict[str, str]:
-    limit = {"maxmemory": database.maxmemory} if database.maxmemory else {}
-    freq = database.checkpoint_seconds
-    saving = {} if freq is None else {"save": f"{freq} 1"}
-    return {**limit, **database.settings, **saving}
-
-
-def walltime_seconds(walltime: str) -> int:
-    """Return the seconds of [D-]HH:MM:SS, 0 for an empty text."""
-    if not walltime:
-        return 0
-    days, dash, clock = walltime.rpartition("-")
-    hours, minutes, seconds = (int(part) for part in clock.split(":"))
-    return ((int(days) if dash else 0) * 24 + hours) * 3600 + minutes * 60 + seconds

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
-import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
@@ -13,13 +11,10 @@ from hpcorch.describe.model import Model
 from hpcorch.errors import InputError
 from hpcorch.plan.jobs import DatabaseUse, Machine, ModelJob, Plan, Target
 from hpcorch.plan.model import plan_model
+from hpcorch.plan.table import TABLE_ROWS, NodeFiles, line
 
-# Rows in one file of the table: a task reads half of them on average, within milliseconds.
-TABLE_ROWS = 1000
 # In an allocation every member is a step, started by a process of the driver's own node.
 _MOST_STEPS = 64
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
-_ESCAPED = re.compile(r"[\\\t\n\r]")
 
 
 def plan_ensemble(
@@ -30,29 +25,40 @@ def plan_ensemble(
     target: Target,
     only: Collection[int] | None = None,
     mpi: Callable[[Model], str] | None = None,
+    files: Callable[[Model], NodeFiles | None] | None = None,
 ) -> Plan:
     """Plan an ensemble, or of its members those of the numbers `only`; raises InputError.
 
     `programs` tells a member's program, and those that make_mpmd added, as its node will find them,
     `machine` what a database colocated with it needs, `mpi` the library of its launch command if
-    that is known.
+    that is known, `files` what its node puts into its directory, if anything.
     """
     groups: dict[ModelJob, list[int]] = {}
     rows: dict[int, str] = {}
+    lists: dict[NodeFiles, int] = {}
+    places: dict[str, Target] = {}
     for number, model in enumerate(ensemble.peek()):
         if only is not None and number not in only:
             continue
         prepared = _prepared(ensemble, model, target)
         program, *further = programs(model)
-        place = target if mpi is None else replace(target, mpi=mpi(model))
+        library = target.mpi if mpi is None else mpi(model)
+        if library not in places:
+            places[library] = replace(target, mpi=library)
+        place = places[library]
         job = plan_model(prepared, program, databases, machine(model), place, further)
-        rows[number] = _row(number, model, job, target)
+        found = files(model) if files else None
+        listed = None if found is None else lists.setdefault(found, len(lists))
+        rows[number] = _row(number, model, job, target, listed)
         groups.setdefault(_shared(job, ensemble), []).append(number)
     if not rows:
         raise InputError(f"ensemble {ensemble.name} has no members", "add_model adds some")
     order = [number for numbers in groups.values() for number in numbers]
     jobs = [_sized(job, len(numbers), len(rows), target) for job, numbers in groups.items()]
-    jobs[0] = replace(jobs[0], warnings=_warnings(ensemble, len(rows)))
+    odd = (text for item in lists for text in item.warnings)
+    jobs[0] = replace(jobs[0], warnings=(*_warnings(ensemble, len(rows)), *odd))
+    if lists:
+        jobs = [replace(job, puts_files=True) for job in jobs]
     lines = [rows[number] for number in order]
     table = ["".join(lines[at : at + TABLE_ROWS]) for at in range(0, len(lines), TABLE_ROWS)]
     plain = only is None and order == sorted(order)
@@ -62,6 +68,7 @@ def plan_ensemble(
         () if plain else tuple(order),
         tuple(ensemble.member_names),
         again=only is not None,
+        file_lists=tuple(item.text for item in lists),
     )
 
 
@@ -79,13 +86,14 @@ def _prepared(ensemble: Ensemble, model: Model, target: Target) -> Model:
 
 
 def _warnings(ensemble: Ensemble, members: int) -> tuple[str, ...]:
-    nodes = ensemble.batch.nodes or 1
+    batch = ensemble.batch
+    nodes = batch.nodes or len(batch.hosts) or 1
     if nodes == 1 or members == 1:
         return ()
-    return (
-        f"nodes in batch_settings of {ensemble.name} is {nodes}: each of its {members} members "
-        "gets as many",
-    )
+    told = f"nodes in batch_settings of {ensemble.name} is {nodes}"
+    if not batch.nodes:
+        told = f"host_list in batch_settings of {ensemble.name} has {nodes} hosts"
+    return (f"{told}: each of its {members} members gets as many nodes",)
 
 
 def _shared(job: ModelJob, ensemble: Ensemble) -> ModelJob:
@@ -117,19 +125,18 @@ def _sized(job: ModelJob, tasks: int, all_tasks: int, target: Target) -> ModelJo
     )
 
 
-def _row(number: int, model: Model, job: ModelJob, target: Target) -> str:
-    """Return a line of the table; templates/lib/task.sh reads it."""
-    words = (
-        str(number),
-        model.name,
-        json.dumps(model.params, ensure_ascii=False),
-        model.path or f"{target.run_dir}/{model.name}",
-        str(len(job.program_env)),
-        *job.program_env,
-        *job.program,
+def _row(number: int, model: Model, job: ModelJob, target: Target, listed: int | None) -> str:
+    """Return a member's line of the table; hpcorch_take_task of templates/lib/task.sh reads it."""
+    return line(
+        (
+            str(number),
+            model.name,
+            model.path or f"{target.run_dir}/{model.name}",
+            "-" if listed is None else str(listed),
+            str(len(model.params)),
+            *(word for pair in model.params.items() for word in map(str, pair)),
+            str(len(job.program_env)),
+            *job.program_env,
+            *job.program,
+        )
     )
-    return "".join(f"{_ESCAPED.sub(_escape, word)}\t" for word in words) + "\n"
-
-
-def _escape(found: re.Match[str]) -> str:
-    return _ESCAPES[found[0]]

@@ -75,6 +75,7 @@ class ServerPlan:
     program: str
     environment: tuple[str, ...]
     modules: tuple[str, ...]
+    ai_commands: bool
     cli: str
     security: str
     data_tls: bool
@@ -127,8 +128,9 @@ class Chunk:
 class DatabaseJob:
     """A standard database: `elements` tasks, each one shard.
 
-    A gang is one job of that many nodes, otherwise the tasks are a job array. `gang_starter` is
-    the program by which PBS reaches a gang's other nodes. `shard_cpus` has one text for each shard
+    A gang is one job of all nodes, otherwise the tasks are a job array, each element of which
+    starts `shards_per_element` of them on its host. `gang_starter` is the program by which PBS
+    reaches a gang's other nodes. `shard_cpus` has one text for each shard
     of a host, such as "0 1": its CPUs, counted inside those that the job may use. `restore` is the
     directory of the checkpoints to start from, or empty. `run_args` are options of the srun that
     starts a gang.
@@ -144,6 +146,8 @@ class DatabaseJob:
     identifier: str
     suffix: str
     gang: bool
+    shards_per_host: int
+    shards_per_element: int
     cluster: bool
     node_ids: tuple[str, ...]
     slots: tuple[str, ...]
@@ -162,6 +166,7 @@ class DatabaseJob:
     walltime_seconds: int = 0
     workers: WorkerPlan | None = None
     files: tuple[RunFile, ...] = ()
+    load_modules: tuple[str, ...] = ()
     kind: str = "database"
     chunk: Chunk = Chunk(1)
 
@@ -212,7 +217,8 @@ class ModelJob:
 
     In an ensemble (`kind`) every task has its own, and its own directory, in a table of
     `table_rows` rows a file. `max_running` is how many tasks may run at once, 0 for no limit; only
-    launchers whose system has no such limit look at it.
+    launchers whose system has no such limit look at it. `puts_files`: tasks put their input files
+    in place themselves.
     """
 
     name: str
@@ -240,10 +246,12 @@ class ModelJob:
     walltime_seconds: int = 0
     workers: WorkerPlan | None = None
     files: tuple[RunFile, ...] = ()
+    load_modules: tuple[str, ...] = ()
     kind: str = "model"
     chunk: Chunk = Chunk(1)
     table_rows: int = 0
     max_running: int = 0
+    puts_files: bool = False
 
 
 Job = DatabaseJob | ModelJob
@@ -253,9 +261,10 @@ Job = DatabaseJob | ModelJob
 class Plan:
     """All that one start of one entity needs: its jobs, of which most entities have one.
 
-    `table` holds the files that tell an ensemble's tasks what to run, and `names` what all its
-    members are called; `indices` are the tasks' numbers where those are not 0, 1, 2…; `again` says
-    that these tasks of an earlier run are to run once more, and what others have left stays.
+    `table` holds the files that tell an ensemble's tasks what to run, `file_lists` those that tell
+    them what to put into their directories, and `names` what all its members are called; `indices`
+    are the tasks' numbers where those are not 0, 1, 2…; `again` says that these tasks of an earlier
+    run are to run once more, and what others have left stays.
     """
 
     jobs: tuple[Job, ...]
@@ -263,6 +272,7 @@ class Plan:
     indices: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     again: bool = False
+    file_lists: tuple[str, ...] = ()
 
 
 def suffix(identifier: str) -> str:

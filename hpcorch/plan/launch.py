@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
-from hpcorch.plan.database import walltime_seconds
 from hpcorch.plan.jobs import Target
 from hpcorch.plan.launchers import ANY_LAUNCH, LAUNCH_COMMANDS, LaunchCommand, Step
+from hpcorch.plan.requests import walltime_seconds
 from hpcorch.schedulers.base import Resources
+from hpcorch.sites import Site
 
 # PBS has no launcher of its own; MPI libraries bring one that reads its list of nodes.
 _FOR_MANY = {
@@ -58,6 +59,7 @@ def launch_words(
         raise InputError(
             f"nodes of {name} is {settings.nodes}: its batch settings ask for {resources.nodes}"
         )
+    _refuse_crowd(name, settings, resources.nodes)
     asked = left_to_launcher(settings, resources, target)
     command = command_name(settings, resources, target)
     if command == "none":
@@ -83,6 +85,16 @@ def launch_words(
     return (command, *known.words(step), *_options(command, settings.run_args), *note)
 
 
+def _refuse_crowd(name: str, settings: RunSettings, job_nodes: int) -> None:
+    """Refuse more tasks than tasks_per_node lets the nodes have."""
+    nodes, each = settings.nodes or job_nodes, settings.tasks_per_node
+    if each and settings.tasks and settings.tasks > nodes * each:
+        raise InputError(
+            f"tasks of {name} is {settings.tasks}: {nodes} nodes with {each} on each have room for "
+            f"{nodes * each}"
+        )
+
+
 def program_words(
     settings: RunSettings, executables: Sequence[str], launcher: Sequence[str]
 ) -> tuple[str, ...]:
@@ -98,7 +110,9 @@ def program_words(
     for part, executable in zip(settings.mpmd, executables[1:], strict=True):
         variables = tuple(f"{key}={value}" for key, value in part.env_vars.items())
         own = ("env", "--", *variables) if variables else ()
-        programs.append((*own, executable, *part.exe_args))
+        # To env a path with a '=' would be one more variable.
+        shield = ("nice", "-n", "0") if own and "=" in executable else ()
+        programs.append((*own, *shield, executable, *part.exe_args))
     if launcher[0] == "srun":
         return _by_rank(settings, programs)
     words = [*programs[0]]
@@ -108,9 +122,12 @@ def program_words(
     return tuple(words)
 
 
-def usual_command(scheduler: str) -> str:
+def usual_command(scheduler: str, site: Site) -> str:
     """Return the launch command that auto stands for when there are many processes."""
-    return _FOR_MANY.get(scheduler, "none")
+    usual = _FOR_MANY.get(scheduler, "none")
+    # A site's srun is none where there is no Slurm, as on a login node with the launcher local.
+    elsewhere = site.run_command == "srun" and usual != "srun"
+    return usual if site.run_command == "auto" or elsewhere else site.run_command
 
 
 def command_name(settings: RunSettings, resources: Resources, target: Target) -> str:
@@ -118,7 +135,7 @@ def command_name(settings: RunSettings, resources: Resources, target: Target) ->
     if settings.run_command != "auto":
         return settings.run_command
     many = settings.task_count() > 1 or resources.nodes > 1
-    return usual_command(target.scheduler.name) if many else "none"
+    return usual_command(target.scheduler.name, target.site) if many else "none"
 
 
 def mpi_library(command: str, mpi: str) -> str:
@@ -150,6 +167,8 @@ def _refuse_unknown(
     for field in wanted:
         if field in asked and field not in known.knows:
             raise InputError(f"{field} of {name} is {wanted[field]!r}: {command} cannot do that")
+    if settings.verbose and settings.quiet:
+        raise InputError(f"verbose and quiet of {name} are both set: one of them can be had")
     if settings.broadcast and "broadcast_path" not in known.knows:
         raise InputError(
             f"broadcast of {name} is {settings.broadcast!r}: {command} chooses the place itself"
@@ -192,17 +211,17 @@ def _refuse_unwrappable(name: str, command: str, settings: RunSettings) -> None:
 def _without_launcher(
     name: str, settings: RunSettings, asked: frozenset[str], hint: str
 ) -> tuple[str, ...]:
-    tasks = settings.task_count()
-    if tasks > 1:
-        raise InputError(
-            f"tasks of {name} is {tasks}: without a launch command 1 process is started", hint
-        )
     wanted = settings.wanted()
     for field in wanted:
         if field in asked and field not in ANY_LAUNCH:
             raise InputError(
                 f"{field} of {name} is {wanted[field]!r}: no launch command can take it", hint
             )
+    tasks = settings.task_count()
+    if tasks > 1:
+        raise InputError(
+            f"tasks of {name} is {tasks}: without a launch command 1 process is started", hint
+        )
     if settings.run_args:
         raise InputError(
             f"run_args of {name} is {settings.run_args!r}: no launch command can take it", hint

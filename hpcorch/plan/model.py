@@ -7,20 +7,23 @@ from collections.abc import Sequence
 from hpcorch.describe.model import Colocation, Model
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
-from hpcorch.plan.database import refuse_unless_batch, walltime_seconds
+from hpcorch.plan.database import refuse_unless_batch
+from hpcorch.plan.frame import frame
 from hpcorch.plan.jobs import (
     ColocationPlan,
     ContainerPlan,
     DatabaseUse,
     Machine,
     ModelJob,
+    ServerPlan,
     Target,
     WorkerPlan,
     suffix,
 )
 from hpcorch.plan.launch import command_name, launch_words, mpi_library, program_words
+from hpcorch.plan.requests import with_defaults
 from hpcorch.plan.server import server_plan
-from hpcorch.plan.workers import model_files, worker_plan
+from hpcorch.plan.workers import worker_plan
 from hpcorch.schedulers.base import Resources
 
 # What Linux lets one argument or variable of a program have, the end included.
@@ -42,30 +45,13 @@ def plan_model(
     """
     refuse_unless_batch(model.name, model.batch, target.scheduler)
     settings = model.run_settings
-    resources = _resources(model, target)
+    resources = with_defaults(_resources(model, target), target)
     request = model.colocation
-    wrapped = request is not None
-    launcher = launch_words(model.name, settings, resources, target, wrapped=wrapped)
+    launcher = launch_words(model.name, settings, resources, target, wrapped=request is not None)
     program = program_words(settings, (executable, *further), launcher)
-    server = None
-    if request is not None and machine is not None:
-        _check_suffix(model, request, databases)
-        server = server_plan(
-            machine,
-            target.site,
-            security=request.security,
-            settings=request.settings,
-            threads=min(request.db_cpus, len(request.cpus) or request.db_cpus),
-            debug=request.debug,
-        )
     return ModelJob(
-        name=model.name,
-        run_dir=target.run_dir,
-        token=target.token,
+        **frame(resources, target, (*model.batch.preamble, *settings.preamble), model.attachments),
         elements=1,
-        directives=target.scheduler.directives(resources),
-        resources=resources,
-        by_hand=target.scheduler.by_hand(),
         work_dir=target.run_dir,
         program=(*launcher, *program),
         program_env=(
@@ -74,18 +60,33 @@ def plan_model(
         ),
         databases=tuple(databases),
         colocation=None if request is None else _colocation_plan(request),
-        server=server,
+        server=_server(model, databases, machine, target),
         launcher_words=len(launcher),
         # One process is a step of its own; many are started by srun from a script that runs here.
         gang=target.scheduler.is_remote and not target.scheduler.is_batch and not launcher,
-        preamble="\n".join((*model.batch.preamble, *settings.preamble)),
         forward_environment=_forwards(settings, resources, target),
         container=_container_plan(model, databases, target),
         umask=target.umask,
         owns_nodes=_owns_nodes(resources),
-        walltime_seconds=walltime_seconds(resources.walltime),
         workers=_workers(model, databases, target),
-        files=model_files(model.attachments),
+    )
+
+
+def _server(
+    model: Model, databases: Sequence[DatabaseUse], machine: Machine | None, target: Target
+) -> ServerPlan | None:
+    """Return how the database beside the program is started; raises InputError."""
+    request = model.colocation
+    if request is None or machine is None:
+        return None
+    _check_suffix(model, request, databases)
+    return server_plan(
+        machine,
+        target.site,
+        security=request.security,
+        settings=request.settings,
+        threads=request.db_cpus,
+        debug=request.debug,
     )
 
 
@@ -107,7 +108,12 @@ def _key_variables(model: Model) -> list[str]:
 
 def _resources(model: Model, target: Target) -> Resources:
     settings, batch = model.run_settings, model.batch
-    nodes = batch.nodes or settings.nodes or 1
+    hosts = batch.hosts or settings.hosts
+    # On one machine they are a launch command's business.
+    named = len(hosts) if target.scheduler.is_remote else 0
+    nodes = batch.nodes or settings.nodes or named or 1
+    if named > nodes:
+        raise InputError(f"host_list of {model.name} has {named} hosts: nodes is {nodes}")
     return Resources(
         name=model.name,
         token=target.token,
@@ -118,7 +124,7 @@ def _resources(model: Model, target: Target) -> Resources:
         walltime=batch.walltime or settings.walltime,
         queue=batch.queue,
         account=batch.account,
-        hosts=batch.hosts or settings.hosts,
+        hosts=hosts,
         exclusive=batch.exclusive,
         memory=batch.memory_per_node or settings.memory_per_node,
         excluded_hosts=batch.excluded_hosts or settings.excluded_hosts,

@@ -10,8 +10,8 @@ from hpcorch.plan.jobs import Machine, ServerFacts, ServerPlan
 from hpcorch.sites import Site
 
 _TLS_CURE = (
-    "use a server built with TLS (REDIS_PATH), with openssl on the nodes, "
-    'or say security="open" to accept it'
+    "use a server built with TLS (REDIS_PATH, or server in a site profile), with openssl on the "
+    'nodes, or say security="open" to accept it'
 )
 
 
@@ -77,6 +77,7 @@ def server_plan(
         program=machine.server.path,
         environment=tuple(f"{key}={value}" for key, value in machine.server_environment.items()),
         modules=modules,
+        ai_commands=ai_commands,
         cli=machine.cli,
         security=security,
         data_tls=security == "tls",
@@ -86,7 +87,7 @@ def server_plan(
         include=machine.server_conf,
         directives=(
             *((key, *(value.split() or [""])) for key, value in (settings or {}).items()),
-            *_managed(security, debug),
+            *_managed(security, debug=debug, asked=settings or {}),
         ),
     )
 
@@ -117,11 +118,14 @@ def _defaults(server: ServerFacts, threads: int) -> tuple[tuple[str, ...], ...]:
     return tuple(lines)
 
 
-def _managed(security: str, debug: bool) -> tuple[tuple[str, ...], ...]:
+def _managed(
+    security: str, *, debug: bool, asked: Mapping[str, str]
+) -> tuple[tuple[str, ...], ...]:
     """Return settings that hpcorch relies on, so that no file may change them."""
+    level = () if "loglevel" in asked else (("loglevel", "debug" if debug else "notice"),)
     return (
         ("protected-mode", "no" if security in ("open", "smartredis") else "yes"),
         ("daemonize", "no"),
         ("logfile", ""),
-        ("loglevel", "debug" if debug else "notice"),
+        *level,
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import jinja2
 
 from hpcorch.errors import InputError, TemplateError
-from hpcorch.render import lint
+from hpcorch.render import lint, versions
 from hpcorch.render.lint import Problem
 from hpcorch.render.loader import CORE_PREFIX, Loader, read, refuse_if_others_may_write
 from hpcorch.render.renderer import environment
@@ -48,7 +48,12 @@ class Catalogue:
     def entries(self) -> list[Entry]:
         """Return all templates by name, those that only a site has included."""
         site = {name for folder in self._loader.site_dirs for name in _names(folder)}
-        return [self._entry(name) for name in sorted({*self._shipped, *site})]
+        return [self.entry(name) for name in sorted({*self._shipped, *site})]
+
+    def entry(self, name: str, *, core: bool = False) -> Entry:
+        """Return the template in use, or the shipped one; raises InputError."""
+        path = self._path(name, core=core)
+        return Entry(name, str(path), self._is_site(path), _summary(path))
 
     def source(self, name: str, *, core: bool = False) -> str:
         """Return the text of the template in use, or of the shipped one; raises InputError."""
@@ -66,7 +71,7 @@ class Catalogue:
                 f"template {name} has no blocks for sites to fill",
                 "extend base.sh.j2, which every job script is made from",
             )
-        lines = [lint.context_line(), f'{{% extends "{CORE_PREFIX}{name}" %}}']
+        lines = [versions.context_line(), f'{{% extends "{CORE_PREFIX}{name}" %}}']
         for block in free:
             lines += ["", f"{{#- {RESERVED[block]} -#}}", f"{{% block {block} %}}"]
             lines.append("{% endblock %}")
@@ -75,7 +80,9 @@ class Catalogue:
     def blocks(self, name: str) -> list[str]:
         """Return the blocks of a template and of those that it extends."""
         found: list[str] = []
-        while name:
+        above: set[str] = set()
+        while name and name not in above:
+            above.add(name)
             source = read(self._loader.find(name))
             found += lint.block_names(self._environment, source)
             name = lint.parent(self._environment, source)
@@ -96,10 +103,10 @@ class Catalogue:
                 cure = f"did you mean {near}?" if near else "`hpcorch template list` shows all"
                 problems.append(Problem(str(path), 1, "no template of this name is used", cure))
             if path.suffix == ".j2":
-                problems += self._check_text(path)
+                problems += self._check_text(path, name)
         return problems
 
-    def _check_text(self, path: Path) -> list[Problem]:
+    def _check_text(self, path: Path, name: str) -> list[Problem]:
         try:
             source = read(path)
         except TemplateError as error:
@@ -108,8 +115,13 @@ class Catalogue:
         problems = lint.unprintable(self._environment, source, where)
         if any(not problem.unsafe for problem in problems):
             return problems
-        problems += lint.wrong_version(source, where)
+        itself = lint.own_namesake(self._environment, source, where, name)
+        if itself:
+            return problems + itself
+        problems += versions.outdated(self._environment, source, where)
+        problems += versions.unversioned(source, where)
         problems += lint.unknown_names(self._environment, source, where)
+        problems += self._check_includes(source, where)
         above = lint.parent(self._environment, source)
         if above:
             problems += self._check_blocks(source, where, above)
@@ -119,21 +131,32 @@ class Catalogue:
         try:
             known = self.blocks(above)
         except jinja2.TemplateNotFound as error:
-            cure = "`hpcorch template list` shows all"
-            return [Problem(where, 1, f"there is no template {error.name}", cure)]
+            line = source.count("\n", 0, source.find(above)) + 1
+            return [self._missing(source, where, line, str(error.name))]
         return lint.unknown_blocks(self._environment, source, where, known)
+
+    def _check_includes(self, source: str, where: str) -> Iterator[Problem]:
+        for line, name, may_be_missing in lint.included(self._environment, source):
+            try:
+                self._loader.find(name)
+            except jinja2.TemplateNotFound:
+                if not may_be_missing:
+                    yield self._missing(source, where, line, name)
+
+    def _missing(self, source: str, where: str, line: int, name: str) -> Problem:
+        core = [CORE_PREFIX + shipped for shipped in self._shipped]
+        near = difflib.get_close_matches(name, [*core, *self._shipped], n=1)
+        cure = f"did you mean {near[0]}?" if near else "`hpcorch template list` shows all"
+        return lint.seen(source, where, line, f"there is no template {name}", cure)
 
     def _included(self, folder: Path, names: Sequence[str]) -> Iterator[str]:
         for name in names:
             if name.endswith(".j2"):
                 source = (folder / name).read_text(encoding="utf-8", errors="replace")
                 if not lint.unprintable(self._environment, source, name):
-                    yield from lint.included(self._environment, source)
+                    for _, included, _ in lint.included(self._environment, source):
+                        yield included
                     yield lint.parent(self._environment, source)
-
-    def _entry(self, name: str) -> Entry:
-        path = self._loader.find(name)
-        return Entry(name, str(path), self._is_site(path), _summary(path))
 
     def _is_site(self, path: Path) -> bool:
         return any(path.is_relative_to(folder) for folder in self._loader.site_dirs)

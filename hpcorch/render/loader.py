@@ -9,7 +9,8 @@ import jinja2
 
 from hpcorch.errors import TemplateError, UnsafeTemplate
 from hpcorch.paths import distrust
-from hpcorch.render.lint import raise_first, unprintable, wrong_version
+from hpcorch.render.lint import own_namesake, raise_first, unprintable
+from hpcorch.render.versions import outdated
 
 CORE_PREFIX = "!core/"
 # What a library of bash functions says to a linter and a whole script has no need to.
@@ -37,7 +38,8 @@ class Loader(jinja2.BaseLoader):
             source = "{% raw %}" + source.removeprefix(_SH_FIRST_LINE) + "{% endraw %}"
         else:
             raise_first(unprintable(environment, source, str(path)))
-            raise_first(wrong_version(source, str(path)))
+            raise_first(own_namesake(environment, source, str(path), template))
+            raise_first(outdated(environment, source, str(path)))
         return source, str(path), lambda: True
 
     def find(self, template: str) -> Path:

@@ -63,6 +63,10 @@ class Renderer:
                 version=version,
                 context_version=CONTEXT_VERSION,
             )
+        except RecursionError as error:
+            raise TemplateError(
+                f"templates that {name} extends or includes go in a circle"
+            ) from error
         except jinja2.TemplateNotFound as error:
             raise TemplateError(f"there is no template {error.name}") from error
         except RenderError as error:

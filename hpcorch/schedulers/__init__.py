@@ -11,9 +11,9 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from hpcorch.errors import InputError, SchedulerError
-from hpcorch.schedulers.base import Scheduler
+from hpcorch.schedulers.base import Options, Scheduler
 from hpcorch.schedulers.local import LocalScheduler
-from hpcorch.schedulers.pbs import PLACES, PbsScheduler
+from hpcorch.schedulers.pbs import PbsScheduler
 from hpcorch.schedulers.pbs_steps import PbsStepsScheduler
 from hpcorch.schedulers.pbs_torque import TorqueScheduler
 from hpcorch.schedulers.slurm import SlurmScheduler
@@ -22,41 +22,38 @@ from hpcorch.schedulers.slurm_steps import SlurmStepsScheduler
 GROUP = "hpcorch.schedulers"
 
 
-def _local(templates: Path, environ: Mapping[str, str], place: str, timeout: float) -> Scheduler:
-    del environ, place, timeout
+def _local(templates: Path, environ: Mapping[str, str], options: Options) -> Scheduler:
+    del environ, options
     return LocalScheduler(str(templates / _LOCAL_TOOL))
 
 
-def _slurm(templates: Path, environ: Mapping[str, str], place: str, timeout: float) -> Scheduler:
-    del templates, environ, place
-    return SlurmScheduler(timeout)
-
-
-def _pbs(templates: Path, environ: Mapping[str, str], place: str, timeout: float) -> Scheduler:
+def _slurm(templates: Path, environ: Mapping[str, str], options: Options) -> Scheduler:
     del templates, environ
-    return PbsScheduler(place, timeout)
+    return SlurmScheduler(options)
 
 
-def _slurm_steps(
-    templates: Path, environ: Mapping[str, str], place: str, timeout: float
-) -> Scheduler:
-    del place, timeout
+def _pbs(templates: Path, environ: Mapping[str, str], options: Options) -> Scheduler:
+    del templates, environ
+    return PbsScheduler(options)
+
+
+def _slurm_steps(templates: Path, environ: Mapping[str, str], options: Options) -> Scheduler:
+    del options
     return SlurmStepsScheduler(str(templates / _LOCAL_TOOL), environ.get("SLURM_JOB_ID", ""))
 
 
-def _pbs_steps(
-    templates: Path, environ: Mapping[str, str], place: str, timeout: float
-) -> Scheduler:
-    del place, timeout
+def _pbs_steps(templates: Path, environ: Mapping[str, str], options: Options) -> Scheduler:
+    del options
     return PbsStepsScheduler(str(templates / _LOCAL_TOOL), environ)
 
 
-def _torque(templates: Path, environ: Mapping[str, str], place: str, timeout: float) -> Scheduler:
-    del templates, environ, place
-    return TorqueScheduler(timeout=timeout)
+def _torque(templates: Path, environ: Mapping[str, str], options: Options) -> Scheduler:
+    del templates, environ
+    return TorqueScheduler(options)
 
 
-_Factory = Callable[[Path, Mapping[str, str], str, float], Scheduler]
+_Factory = Callable[[Path, Mapping[str, str], Options], Scheduler]
+_NO_SITE = Options()
 _LOCAL_TOOL = Path("local", "hpcorch-local")
 _BUILT_IN: dict[str, _Factory] = {
     "slurm": _slurm,
@@ -78,16 +75,11 @@ def create(
     name: str,
     templates: Path,
     environ: Mapping[str, str],
-    pbs_place: str = PLACES[0],
-    timeout: float = 120.0,
+    options: Options = _NO_SITE,
 ) -> Scheduler:
-    """Return the scheduler `name`; raises InputError if unknown, SchedulerError if broken.
-
-    `pbs_place` is how PBS gives a task a node of its own: see PbsScheduler. `timeout` is how many
-    seconds a batch system's command may take.
-    """
+    """Return the scheduler `name`; raises InputError if unknown, SchedulerError if broken."""
     if name in _BUILT_IN:
-        return _BUILT_IN[name](templates, environ, pbs_place, timeout)
+        return _BUILT_IN[name](templates, environ, options)
     for point in entry_points(group=GROUP):
         if point.name == name:
             return _from_plugin(point, templates, environ)

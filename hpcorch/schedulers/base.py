@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from hpcorch.errors import InputError
+
 
 class TaskState(str, Enum):
     """The state of one task; `str(state)` is the plain word."""
@@ -45,13 +47,15 @@ _TERMINAL = frozenset(
 class Command:
     """A program call: `argv` (never a shell string), text for standard input, extra environment.
 
-    `timeout` is in seconds.
+    `timeout` is in seconds. With `own_locale` the program gets the caller's locale, which jobs
+    inherit; else it speaks English, for a parser.
     """
 
     argv: tuple[str, ...]
     stdin: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 60.0
+    own_locale: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,13 +105,27 @@ class TaskStatus:
 
 
 @dataclass(frozen=True)
+class Options:
+    """What a site says of its batch system; the defaults are those of a site that says nothing.
+
+    `pbs_place` is how PBS gives a task a node of its own (see PbsScheduler), `command_timeout` how
+    many seconds a command may take, `poll_floor` the shortest time in seconds between two queries.
+    """
+
+    pbs_place: str = "excl"
+    command_timeout: float = 120.0
+    poll_floor: float = 15.0
+
+
+@dataclass(frozen=True)
 class Resources:
     """What a job asks its batch system for. Empty and None mean: the system's own default.
 
     `elements` tasks of `nodes` nodes each; `walltime` is HH:MM:SS or D-HH:MM:SS; `memory` is
-    megabytes on each node; `features` is an expression of node features; `exclusive` asks for whole
-    nodes; `warn_seconds` is how long before the walltime ends the script wants a signal;
-    `extra` holds further options, a value of None making a flag.
+    megabytes on each node, which are asked for as `memory_style` says: for the node, or for each
+    cpu; `features` is an expression of node features; `exclusive` asks for whole nodes;
+    `warn_seconds` is how long before the walltime ends the script wants a signal; `extra` holds
+    further options, a value of None making a flag.
     """
 
     name: str
@@ -127,6 +145,14 @@ class Resources:
     memory: int | None = None
     excluded_hosts: tuple[str, ...] = ()
     features: str = ""
+    memory_style: str = "node"
+
+    @property
+    def memory_per_cpu(self) -> int | None:
+        """Megabytes for each of the CPUs that the job asks for on a node, rounded up."""
+        if self.memory is None:
+            return None
+        return -(-self.memory // (self.tasks_per_node * (self.cpus_per_task or 1)))
 
 
 @dataclass(frozen=True)
@@ -155,6 +181,18 @@ class Submittable:
     script_path: str
     log_path: str
     is_array: bool
+
+
+def refuse_twice(
+    name: str, wanted: Iterable[tuple[str, str | None]], extra: Mapping[str, str | None]
+) -> None:
+    """Raise InputError when `extra` says otherwise what the job asks for already."""
+    for key, value in wanted:
+        if key in extra and extra[key] != value:
+            raise InputError(
+                f"batch_args of {name} holds {key!r}: the job asks for {value!r} there already",
+                "say it once",
+            )
 
 
 def ranges(numbers: Iterable[int]) -> str:

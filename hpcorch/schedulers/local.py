@@ -43,7 +43,8 @@ class LocalScheduler:
         self._tool = tool
 
     def _call(self, *words: str) -> Command:
-        return Command(("bash", self._tool, *words), timeout=30.0)
+        # With -p nothing that the environment has for bash, such as BASH_ENV, changes what it does.
+        return Command(("bash", "-p", self._tool, *words), timeout=30.0)
 
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """No script header says anything to this scheduler."""

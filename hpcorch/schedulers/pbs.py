@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hpcorch.errors import CommandFailed, InputError, ParseError, SubmitAmbiguous
 from hpcorch.schedulers.base import (
@@ -11,6 +11,7 @@ from hpcorch.schedulers.base import (
     JobId,
     JobRef,
     Limits,
+    Options,
     QueueLimits,
     QueueReport,
     Resources,
@@ -19,6 +20,7 @@ from hpcorch.schedulers.base import (
     TaskState,
     TaskStatus,
     ranges,
+    refuse_twice,
 )
 from hpcorch.schedulers.pbs_states import (
     PbsId,
@@ -31,8 +33,11 @@ from hpcorch.schedulers.pbs_states import (
     status,
 )
 
-# A frozen server lets every client wait for ever.
-_TIMEOUT = 120.0
+_NO_SITE = Options()
+# An array is J, or t in Torque.
+_OWN_OPTIONS = frozenset("NJtjkSoe")
+# What qsub refuses beside a select, as words about the whole job.
+_CHUNK_RESOURCES = frozenset({"nodes", "ncpus", "mem", "mpiprocs", "ompthreads", "host", "vnode"})
 PLACES = ("excl", "exclhost", "none")
 # These words come when the contact broke after the server may have accepted. That it could not
 # even be connected to is a plain refusal.
@@ -52,29 +57,36 @@ _USAGE = re.compile(r"^usage:|^\s+\[|^ {2,}\w+ --version$")
 class PbsScheduler:
     """Job scripts as PBS jobs and job arrays.
 
-    `place` says how a task gets a node of its own: `excl` (the vnode), `exclhost` (all vnodes of
-    the host), or `none` where the site sees to it and refuses to be told. Commands get `timeout`
-    seconds each.
+    The option `pbs_place` says how a task gets a node of its own: `excl` (the vnode), `exclhost`
+    (all vnodes of the host), or `none` where the site sees to it and refuses to be told.
     """
 
     name = "pbs"
     script_name = "job.pbs"
     is_batch = True
     is_remote = True
-    poll_floor = 15.0
     # A record may lag behind the queue by what a network file system caches.
     record_grace = 15.0
 
-    def __init__(self, place: str = PLACES[0], timeout: float = _TIMEOUT) -> None:
+    def __init__(self, options: Options = _NO_SITE) -> None:
+        place = options.pbs_place
         if place not in PLACES:
             raise InputError(f"pbs_place is {place!r}: it must be one of " + ", ".join(PLACES))
         self._place = place
-        self._timeout = timeout
+        # A frozen server lets every client wait for ever.
+        self._timeout = options.command_timeout
+        self.poll_floor = options.poll_floor
 
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """Lines for `#PBS`; what was not asked for is left to the site's defaults."""
         _refuse_unknown(resources)
         extra = dict(resources.extra)
+        for key in _CHUNK_RESOURCES & extra.keys():
+            raise InputError(
+                f"batch_args of {resources.name} holds {key!r}: PBS takes it inside a select only",
+                'say it with batch_args={"select": "..."}, or there is a setting such as set_nodes',
+            )
+        refuse_beside(resources, "select", extra)
         place = extra.pop("place", self._placement(resources))
         wanted: list[tuple[str, str | None]] = [("N", job_name(resources.name, resources.token))]
         if resources.elements > 1:
@@ -92,9 +104,7 @@ class PbsScheduler:
         # One file, written where it belongs while the job runs; a login shell of the user's own
         # choice could not run bash's words, or would add some of its own.
         wanted += [("j", "oe"), ("k", "doe"), ("S", "/bin/bash")]
-        for key, value in extra.items():
-            wanted.append((key, value) if len(key) == 1 else ("l", f"{key}={value or 'True'}"))
-        return tuple(directive(key, value) for key, value in wanted)
+        return tuple(directive(*item) for item in (*wanted, *options(resources, wanted, extra)))
 
     def _placement(self, resources: Resources) -> str:
         """Return how nodes are chosen. `scatter` spreads one job's chunks, never an array."""
@@ -226,8 +236,42 @@ def job_name(name: str, token: str) -> str:
     return f"{first}{name}_{token}".replace(".", "_")
 
 
+def options(
+    resources: Resources,
+    wanted: Sequence[tuple[str, str | None]],
+    extra: Mapping[str, str | None],
+) -> list[tuple[str, str | None]]:
+    """Return the options `extra`, checked against what is `wanted` already."""
+    for key in _OWN_OPTIONS & extra.keys():
+        raise InputError(f"batch_args holds {key!r}: hpcorch sets it itself")
+    said = (
+        value.partition("=")[::2] if key == "l" and value else (key, value) for key, value in wanted
+    )
+    refuse_twice(resources.name, said, extra)
+    return [
+        (key, value) if len(key) == 1 else ("l", f"{key}={value or 'True'}")
+        for key, value in extra.items()
+    ]
+
+
+def refuse_beside(resources: Resources, key: str, extra: Mapping[str, str | None]) -> None:
+    """Refuse what would be lost beside the user's own words about nodes, the option `key`."""
+    lost = {"host_list": resources.hosts, "memory_per_node": resources.memory}
+    for field, value in lost.items() if extra.get(key) else ():
+        if value:
+            raise InputError(
+                f"{field} of {resources.name} is {value!r}: batch_args holds {key!r}, which says "
+                "already what the nodes are"
+            )
+
+
 def _refuse_unknown(resources: Resources) -> None:
     """Refuse what PBS has no words for: features of nodes are resources that each site names."""
+    if resources.memory and resources.memory_style == "cpu":
+        raise InputError(
+            f"memory_per_node of {resources.name} is {resources.memory}: PBS is asked for a node's "
+            "memory, and the site's memory_style is 'cpu'"
+        )
     for field, value in (
         ("excluded_hosts", ",".join(resources.excluded_hosts)),
         ("node_feature", resources.features),

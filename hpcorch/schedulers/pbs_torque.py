@@ -21,7 +21,7 @@ from hpcorch.schedulers.base import (
     TaskState,
     TaskStatus,
 )
-from hpcorch.schedulers.pbs import PbsScheduler, directive, job_name
+from hpcorch.schedulers.pbs import PbsScheduler, directive, job_name, options, refuse_beside
 from hpcorch.schedulers.pbs_states import clock, exit_code
 
 # The server's name is missing in what Slurm's qsub prints.
@@ -50,22 +50,28 @@ class TorqueScheduler(PbsScheduler):
 
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """Lines for `#PBS`: `nodes=N:ppn=M`, and `-t` for arrays."""
+        if resources.excluded_hosts:
+            raise InputError(
+                f"excluded_hosts of {resources.name} is {','.join(resources.excluded_hosts)!r}: "
+                "Torque cannot be asked for it"
+            )
         extra = dict(resources.extra)
         wanted: list[tuple[str, str | None]] = [("N", job_name(resources.name, resources.token))]
         if resources.elements > 1:
             throttle = f"%{resources.max_running}" if resources.max_running else ""
             wanted.append(("t", f"0-{resources.elements - 1}{throttle}"))
+        refuse_beside(replace(resources, memory=None), "nodes", extra)
         wanted.append(("l", f"nodes={extra.pop('nodes', None) or _nodes(resources)}"))
         if resources.walltime:
             wanted.append(("l", f"walltime={clock(resources.walltime)}"))
+        if resources.memory is not None:
+            wanted.append(("l", _memory(resources, resources.memory)))
         if resources.queue:
             wanted.append(("q", resources.queue))
         if resources.account:
             wanted.append(("A", resources.account))
         wanted += [("j", "oe"), ("S", "/bin/bash")]
-        for key, value in extra.items():
-            wanted.append((key, value) if len(key) == 1 else ("l", f"{key}={value or 'True'}"))
-        return tuple(directive(key, value) for key, value in wanted)
+        return tuple(directive(*item) for item in (*wanted, *options(resources, wanted, extra)))
 
     def submit_command(self, job: Submittable) -> Command:
         """`qsub`; Torque adds the number of a task to the name of its output file itself."""
@@ -111,16 +117,24 @@ class TorqueScheduler(PbsScheduler):
         return Command(("qdel", *(ref.id.job for ref in jobs)), timeout=self._timeout)
 
 
+def _memory(resources: Resources, megabytes: int) -> str:
+    """Return the memory of each process, or of the whole job: Torque counts none by nodes."""
+    if resources.memory_style == "cpu":
+        return f"pmem={resources.memory_per_cpu}mb"
+    return f"mem={megabytes * resources.nodes}mb"
+
+
 def _nodes(resources: Resources) -> str:
     processors = resources.tasks_per_node * (resources.cpus_per_task or 1)
+    features = f":{resources.features.replace('&', ':')}" if resources.features else ""
     if not resources.hosts:
-        return f"{resources.nodes}:ppn={processors}"
+        return f"{resources.nodes}:ppn={processors}{features}"
     if len(resources.hosts) != resources.nodes:
         raise InputError(
             f"host_list of {resources.name} has {len(resources.hosts)} hosts: PBS needs one for "
             f"each of the {resources.nodes} nodes of a job"
         )
-    return "+".join(f"{host}:ppn={processors}" for host in resources.hosts)
+    return "+".join(f"{host}:ppn={processors}{features}" for host in resources.hosts)
 
 
 def _shown(out: str) -> dict[str, TaskStatus | None]:

@@ -11,6 +11,7 @@ from hpcorch.schedulers.base import (
     JobId,
     JobRef,
     Limits,
+    Options,
     QueueLimits,
     QueueReport,
     Resources,
@@ -18,6 +19,7 @@ from hpcorch.schedulers.base import (
     Submittable,
     TaskStatus,
     ranges,
+    refuse_twice,
 )
 from hpcorch.schedulers.slurm_states import (
     exit_code,
@@ -28,8 +30,6 @@ from hpcorch.schedulers.slurm_states import (
     state,
 )
 
-# The controller answers within seconds or not at all: clients give up after 9 to 18 s themselves.
-_TIMEOUT = 120.0
 # These words come from clients that lost the connection after the controller may have accepted.
 _LOST_CONTACT = re.compile(
     r"timed out|(send|receive|shutdown) failure|connection failure|Unexpected (missing|message)|"
@@ -44,26 +44,33 @@ _USAGE_HINT = re.compile(r'^Try "\w+ --help" for more information$')
 # Else lists of array indices end with "..." after 64 characters.
 _WHOLE_LISTS = {"SLURM_BITSTR_LEN": "0"}
 _TOKEN_MARK = "hpcorch:"
+_NO_SITE = Options()
 _OWN_OPTIONS = frozenset({"array", "job-name", "output", "error", "parsable", "wait", "signal"})
+_LONG = {
+    **{"a": "array", "A": "account", "c": "cpus-per-task", "C": "constraint", "e": "error"},
+    **{"J": "job-name", "N": "nodes", "o": "output", "p": "partition", "t": "time"},
+    **{"w": "nodelist", "W": "wait", "x": "exclude"},
+}
 
 
 class SlurmScheduler:
-    """Job scripts as Slurm batch jobs and job arrays; commands get `timeout` seconds each."""
+    """Job scripts as Slurm batch jobs and job arrays."""
 
     name = "slurm"
     script_name = "job.sbatch"
     is_batch = True
     is_remote = True
-    poll_floor = 15.0
     # A record may lag behind the queue by what a network file system caches.
     record_grace = 15.0
 
-    def __init__(self, timeout: float = _TIMEOUT) -> None:
-        self._timeout = timeout
+    def __init__(self, options: Options = _NO_SITE) -> None:
+        # The controller answers within seconds or not at all: clients give up after 9 to 18 s.
+        self._timeout = options.command_timeout
+        self.poll_floor = options.poll_floor
 
     def directives(self, resources: Resources) -> tuple[str, ...]:
         """Lines for `#SBATCH`; what was not asked for is left to the site's defaults."""
-        extra = dict(resources.extra)
+        extra = {_LONG.get(key, key): value for key, value in resources.extra}
         for key in _OWN_OPTIONS & extra.keys():
             raise InputError(f"batch_args holds {key!r}: hpcorch sets it itself")
         # The token stands first, so that a comment of the user's does not hide the job.
@@ -84,7 +91,7 @@ class SlurmScheduler:
             ("account", resources.account),
             ("nodelist", ",".join(resources.hosts)),
             ("exclude", ",".join(resources.excluded_hosts)),
-            ("mem", f"{resources.memory}M" if resources.memory else ""),
+            _memory(resources),
             ("constraint", resources.features),
         )
         wanted += [(key, str(value)) for key, value in optional if value]
@@ -92,6 +99,7 @@ class SlurmScheduler:
             wanted.append(("exclusive", None))
         if resources.warn_seconds:
             wanted.append(("signal", f"B:USR1@{resources.warn_seconds}"))
+        refuse_twice(resources.name, wanted, extra)
         return tuple(_directive(key, value) for key, value in (*wanted, *extra.items()))
 
     def by_hand(self) -> str:
@@ -129,10 +137,8 @@ class SlurmScheduler:
 
     def submit_command(self, job: Submittable) -> Command:
         """`sbatch --parsable`; Slurm's own messages go to the run directory."""
-        suffix = ".%A_%a.log" if job.is_array else ".%j.log"
-        pattern = job.log_path.replace("%", "%%").removesuffix(".log") + suffix
         return Command(
-            ("sbatch", "--parsable", f"--output={pattern}", job.script_path), timeout=self._timeout
+            ("sbatch", "--parsable", *_output(job), job.script_path), timeout=self._timeout
         )
 
     def parse_submit(self, result: Result) -> JobId:
@@ -151,7 +157,7 @@ class SlurmScheduler:
 
     def try_command(self, job: Submittable) -> Command | None:
         """`sbatch --test-only`: it tells when and where the job could start."""
-        return Command(("sbatch", "--test-only", job.script_path), timeout=_TIMEOUT)
+        return Command(("sbatch", "--test-only", job.script_path), timeout=self._timeout)
 
     def parse_try(self, result: Result) -> str:
         """Return sbatch's line, which it prints on standard error."""
@@ -273,6 +279,17 @@ def _tasks(job: JobRef) -> str:
     return f"{job.id}_{numbers}" if len(job.only) == 1 else f"{job.id}_[{numbers}]"
 
 
+def _output(job: Submittable) -> tuple[str, ...]:
+    """Return the options that say where Slurm's own messages go."""
+    stem = job.log_path.removesuffix(".log")
+    if "\\" in stem:
+        # A backslash turns off what begins with a percent sign: all tasks then have one file.
+        escaped = stem.replace("\\", "\\\\")
+        return f"--output={escaped}.{job.token}.log", "--open-mode=append"
+    suffix = ".%A_%a.log" if job.is_array else ".%j.log"
+    return (f"--output={stem.replace('%', '%%')}{suffix}",)
+
+
 def _directive(key: str, value: str | None) -> str:
     """Return one option; Slurm reads quotes and backslashes there as a shell would."""
     if value is None:
@@ -281,6 +298,14 @@ def _directive(key: str, value: str | None) -> str:
         return f"--{key}={value}"
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'--{key}="{escaped}"'
+
+
+def _memory(resources: Resources) -> tuple[str, str]:
+    if resources.memory is None:
+        return "mem", ""
+    if resources.memory_style == "cpu":
+        return "mem-per-cpu", f"{resources.memory_per_cpu}M"
+    return "mem", f"{resources.memory}M"
 
 
 def _indices(text: str, job: JobRef) -> Iterable[int]:

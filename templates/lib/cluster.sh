@@ -11,7 +11,8 @@ hpcorch_publish_shard() {
   hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.json" "$(
     printf '{"index":%d,"job":"%s","generation":%d,"host":"%s",' \
       "$HPCORCH_INDEX" "$HPCORCH_JOB" "$HPCORCH_GENERATION" "$host"
-    printf '"ip":"%s","port":%d,"bus_port":%d,"pid":%d}' "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$"
+    printf '"ip":"%s","port":%d,"bus_port":%d,"pid":%d,"cpus":"%s"}' \
+      "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$" "${HPCORCH_OWN_CPUS-}"
   )"
 }
 

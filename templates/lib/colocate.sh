@@ -5,6 +5,8 @@
 
 # hpcorch_choose_socket DOMAIN: the path of the Unix socket, in HPCORCH_SOCKET.
 hpcorch_choose_socket() {
+  # Bytes are limited, not letters.
+  local LC_ALL=C line
   HPCORCH_SOCKET=$HPCORCH_NODE_DIR/db.socket
   if [[ -n $HPCORCH_SOCKET_PATH ]]; then
     HPCORCH_SOCKET=$HPCORCH_SOCKET_PATH
@@ -14,9 +16,10 @@ hpcorch_choose_socket() {
     hpcorch_fail "the socket path $HPCORCH_SOCKET is longer than 107 bytes: use a shorter TMPDIR"
   fi
   # The server would take the name away from a living one: the kernel's table tells them apart.
-  if grep -qF -- " $HPCORCH_SOCKET" /proc/net/unix; then
-    hpcorch_fail "the socket $HPCORCH_SOCKET is in use by another server"
-  fi
+  while IFS= read -r line; do
+    [[ $line != *" $HPCORCH_SOCKET" ]] ||
+      hpcorch_fail "the socket $HPCORCH_SOCKET is in use by another server"
+  done </proc/net/unix
 }
 
 # hpcorch_extra_conf: the Unix socket, as redis.conf lines.
@@ -104,7 +107,8 @@ hpcorch_end_server() {
 hpcorch_keeper_ends() {
   local pid
   if [[ ! -e $HPCORCH_SHARED/ready ]]; then
-    hpcorch_publish "$HPCORCH_SHARED/failed" "${HPCORCH_REASON:-the keeper of the server has failed}"
+    # A full disk still has room for an empty file.
+    hpcorch_publish "$HPCORCH_SHARED/failed" "$HPCORCH_REASON" || : >"$HPCORCH_SHARED/failed"
   fi
   hpcorch_await_last_rank
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi

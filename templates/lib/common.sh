@@ -13,12 +13,13 @@ hpcorch_announce() {
 # hpcorch_say TEXT...: one line of progress.
 hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
 
-# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+# hpcorch_fail TEXT...: ends the task with code HPCORCH_FAILURE (default 1); the text goes to its error
+# log and its exit record.
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
   hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
-  exit 1
+  exit "${HPCORCH_FAILURE:-1}"
 }
 
 # hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
@@ -47,8 +48,7 @@ hpcorch_json() {
 
 # hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
 hpcorch_publish() {
-  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
-  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp" && mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
 }
 
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
@@ -76,8 +76,8 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG" "${HPCORCH_PER_ELEMENT:-1}"
       printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
         "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
@@ -117,16 +117,37 @@ hpcorch_exec() {
   exec "$@"
 }
 
+# hpcorch_shield PROGRAM: the words to put before it where env(1) starts it, in HPCORCH_SHIELD: a path
+# with a '=' would be a variable there, and is a program to nice(1).
+hpcorch_shield() {
+  HPCORCH_SHIELD=()
+  if [[ $1 == *=* ]]; then HPCORCH_SHIELD=(nice -n 0); fi
+}
+
+# hpcorch_tmpdir: where private files of this node go, in REPLY: a full path, since others look there too.
+hpcorch_tmpdir() {
+  REPLY=${TMPDIR:-/tmp}
+  if [[ $REPLY != /* ]]; then REPLY=$PWD/$REPLY; fi
+}
+
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
 hpcorch_node_dir() {
-  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
-    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+  hpcorch_tmpdir
+  HPCORCH_NODE_DIR=$(mktemp -d "$REPLY/hpcorch.XXXXXXXX") || hpcorch_fail "cannot make a directory in $REPLY"
+}
+
+# hpcorch_last_words CODE: why the script broke off, in HPCORCH_REASON: what it complained of last.
+hpcorch_last_words() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err
+  HPCORCH_REASON=$(tail -n 1 -- "$log" 2>/dev/null) || true
+  HPCORCH_REASON="the job script broke off with code $1${HPCORCH_REASON:+: $HPCORCH_REASON}"
 }
 
 # hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi

@@ -1,16 +1,6 @@
 # shellcheck shell=bash
 # Input files with markers, as hpcorch/plan/configure.py replaces them, on the node.
-# Reads: HPCORCH_MARKER
-
-# hpcorch_read_parameters FILE: names and values, each with a NUL byte behind it, in HPCORCH_PARAMS.
-hpcorch_read_parameters() {
-  # Bytes, whatever they mean in the user's language; else a broken letter may swallow the NUL.
-  local LC_ALL=C name value
-  declare -gA HPCORCH_PARAMS=()
-  while IFS= read -r -d '' name && IFS= read -r -d '' value; do
-    HPCORCH_PARAMS[$name]=$value
-  done <"$1"
-}
+# Reads: HPCORCH_MARKER HPCORCH_PARAMS (values by name)
 
 # hpcorch_configure_line LINE: LINE with its markers replaced, in REPLY.
 hpcorch_configure_line() {
@@ -34,9 +24,14 @@ hpcorch_configure_line() {
 # hpcorch_configure SOURCE TARGET: TARGET appears whole, with the mode of SOURCE; binary files stay
 # as they are.
 hpcorch_configure() {
+  # Bytes, whatever they mean in the user's language; else a broken letter may swallow the NUL.
   local LC_ALL=C lines=() index text
+  if [[ ! -f $1 || ! -r $1 ]]; then
+    printf 'there is no readable file %s\n' "$1" >&2
+    return 1
+  fi
   if IFS= read -r -d '' text <"$1"; then
-    cp -- "$1" "$2.tmp"
+    cp -- "$1" "$2.tmp" || return 1
   else
     mapfile lines <"$1"
     for index in "${!lines[@]}"; do
@@ -44,8 +39,7 @@ hpcorch_configure() {
       hpcorch_configure_line "${lines[index]}"
       lines[index]=$REPLY
     done
-    printf '%s' ${lines[@]+"${lines[@]}"} >"$2.tmp"
+    printf '%s' ${lines[@]+"${lines[@]}"} >"$2.tmp" || return 1
   fi
-  chmod --reference="$1" -- "$2.tmp"
-  mv -f -- "$2.tmp" "$2"
+  chmod --reference="$1" -- "$2.tmp" && mv -fT -- "$2.tmp" "$2"
 }

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Secrets of one deployment: made once by whichever task is first, readable by the owner only.
 # Reads: HPCORCH_RUN_DIR HPCORCH_SECURITY HPCORCH_DATA_TLS HPCORCH_BUS_TLS
+#        HPCORCH_AI_COMMANDS
 
 # hpcorch_secret_file FILE USER: creates FILE unless it is there; link(2) makes that atomic.
 hpcorch_secret_file() {
@@ -70,6 +71,8 @@ hpcorch_acl() {
   # What data programs need of the commands that Redis files under "dangerous" or "admin".
   local data='~* &* +@all -@admin -@dangerous +info +keys +sort +restore'
   data+=' +cluster|slots +cluster|nodes +cluster|info +cluster|keyslot +cluster|myid'
+  # Servers file no module's commands under "admin".
+  if [[ $HPCORCH_AI_COMMANDS == 1 ]]; then data+=' -hpcorch.work -hpcorch.done -hpcorch.fail'; fi
   case $HPCORCH_SECURITY in
     open) return 0 ;;
     smartredis) printf 'user default on nopass %s\n' "$data" ;;

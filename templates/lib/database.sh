@@ -10,9 +10,9 @@ hpcorch_start_shard() {
     hpcorch_publish_shard "$HPCORCH_PORT"
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
       hpcorch_await_all .json
+      if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_refuse_shared_cpus; fi
       hpcorch_write_nodes
     fi
-    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi
@@ -99,10 +99,13 @@ hpcorch_tell_end() {
 
 # hpcorch_run_shard: the whole life of a shard; its server's exit code becomes the task's.
 hpcorch_run_shard() {
+  # One that is there is of a run that could not take it back, or of this task's earlier life.
+  rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
   hpcorch_node_dir
   hpcorch_addresses "${HPCORCH_INTERFACES[@]}"
   hpcorch_credentials
   hpcorch_checkpoint_begin
+  if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
   hpcorch_start_shard
   if [[ $HPCORCH_CLUSTER == 1 ]]; then hpcorch_await_cluster "$HPCORCH_PORT"; fi
   if declare -F hpcorch_start_workers >/dev/null; then

@@ -55,8 +55,10 @@ hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
   if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_shield "${HPCORCH_COMMAND[0]}"
   hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
-    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_COMMAND[@]}" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""

@@ -22,17 +22,22 @@ hpcorch_interface_ip() {
   REPLY=${words[3]%%/*}
 }
 
-# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY.
+# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY. A name may
+# stand for several, and for some that are not this node's.
 hpcorch_own_ip() {
-  local words=() name
+  local words=() name address rest mine=""
+  while read -r -a words; do
+    mine+=" ${words[3]%%/*} "
+  done < <(ip -o -4 addr show scope global 2>/dev/null)
   for name in "${SLURMD_NODENAME-}" "$(uname -n)"; do
     [[ -n $name ]] || continue
-    read -r -a words < <(getent ahostsv4 "$name") || continue
-    REPLY=${words[0]}
-    if [[ $REPLY != 127.* ]]; then return 0; fi
+    while read -r address rest; do
+      REPLY=$address
+      if [[ $REPLY != 127.* && ${mine:-" $REPLY "} == *" $REPLY "* ]]; then return 0; fi
+    done < <(getent ahostsv4 "$name")
   done
-  read -r -a words < <(ip -o -4 addr show scope global 2>/dev/null) || return 1
-  REPLY=${words[3]%%/*}
+  read -r REPLY rest <<<"$mine"
+  [[ -n $REPLY ]]
 }
 
 # hpcorch_addresses NAME...: the addresses to listen on, in HPCORCH_IPS; the first is published.

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
 # The processes of a program (its ranks) with a server of their own beside them on each node: the
 # first rank there has it started, all wait until it answers, the last one out sees it gone.
-# Reads: HPCORCH_LAUNCHER_WORDS HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_SUFFIX HPCORCH_LIMIT_APP
+# Reads: HPCORCH_STRICT HPCORCH_LAUNCHER_WORDS HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_SUFFIX
+#        HPCORCH_LIMIT_APP
 
 # hpcorch_prepare_ranks: writes the script that the launcher starts for each process. It holds all
 # that this task knows, since launchers pass on neither every variable nor every argument.
@@ -13,10 +14,11 @@ hpcorch_prepare_ranks() {
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]:0:launcher}" /bin/bash "$file")
   HPCORCH_RUN_NAME=$(od -An -v -tx1 -N6 /dev/urandom)
   HPCORCH_RUN_NAME=hpcorch.${HPCORCH_RUN_NAME//[^0-9a-f]/}
-  HPCORCH_TMPDIR=${TMPDIR:-/tmp}
+  hpcorch_tmpdir
+  HPCORCH_TMPDIR=$REPLY
   HPCORCH_RANK_PROGRAM=("${HPCORCH_PROGRAM[@]:launcher}")
   hpcorch_publish "$file" "$(
-    printf 'set -euo pipefail\n'
+    printf '%s\n' "$HPCORCH_STRICT"
     declare -f
     declare -p "${!HPCORCH_@}"
     printf 'hpcorch_rank\n'
@@ -72,8 +74,12 @@ hpcorch_join_node() {
   fi
   hpcorch_cpus_of self
   mine=$HPCORCH_SHARED/ranks/$$
-  printf '%s\n' "${HPCORCH_NUMBERS[*]}" >"$HPCORCH_SHARED/ranks/.$$"
-  mv -- "$HPCORCH_SHARED/ranks/.$$" "$mine"
+  if ! { printf '%s\n' "${HPCORCH_NUMBERS[*]}" >"$HPCORCH_SHARED/ranks/.$$" &&
+    mv -- "$HPCORCH_SHARED/ranks/.$$" "$mine"; }; then
+    # Without this process there is no keeper that would remove it.
+    if ((made)); then rm -rf -- "$HPCORCH_SHARED"; fi
+    hpcorch_fail "nothing can be written in $HPCORCH_TMPDIR: is it full? TMPDIR may name another"
+  fi
   if ((made)); then hpcorch_start_keeper; fi
 }
 
@@ -93,13 +99,16 @@ hpcorch_start_keeper() {
 
 # hpcorch_await_keeper: waits for this node's servers; their lines in HPCORCH_SERVERS.
 hpcorch_await_keeper() {
-  local deadline keeper
+  local deadline keeper reason
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 200))
   until [[ -e $HPCORCH_SHARED/ready ]]; do
     if [[ -e $HPCORCH_SHARED/failed ]]; then
-      hpcorch_fail "$(<"$HPCORCH_SHARED/failed")"
+      reason=$(<"$HPCORCH_SHARED/failed")
+      hpcorch_fail "${reason:-the keeper of the server has failed: is $HPCORCH_TMPDIR full?}"
     fi
+    [[ -d $HPCORCH_SHARED ]] ||
+      hpcorch_fail "the first process here could not write in $HPCORCH_TMPDIR: is it full?"
     hpcorch_clock
     # It has servers that answer, and loads models into them.
     if { read -r keeper <"$HPCORCH_SHARED/loading" && kill -0 "$keeper"; } 2>/dev/null; then
@@ -227,8 +236,10 @@ hpcorch_rank() {
   hpcorch_pin_rank
   # Only now is all known that a container must let through: this node's directory and its server.
   if declare -F hpcorch_enter_container >/dev/null; then hpcorch_enter_container; fi
+  hpcorch_shield "${HPCORCH_RANK_PROGRAM[0]}"
   hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
+    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
     <&0 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- {HPCORCH_LOCK}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"

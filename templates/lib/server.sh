@@ -8,6 +8,7 @@ HPCORCH_TLS_OFFSET=5000
 # hpcorch_conf_word TEXT: TEXT as one quoted word of redis.conf, in REPLY.
 hpcorch_conf_word() {
   REPLY=${1//\\/\\\\}
+  REPLY=${REPLY//$'\n'/\\n}
   REPLY=\"${REPLY//\"/\\\"}\"
 }
 
@@ -70,11 +71,12 @@ hpcorch_write_conf() {
 # that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
+  hpcorch_shield "$HPCORCH_SERVER"
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" -
+      ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_SERVER" -
   ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!

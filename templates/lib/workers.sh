@@ -13,6 +13,10 @@ hpcorch_worker_settings() {
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
     HPCORCH_WORKER_ENV[2]=HPCORCH_CREDENTIALS=$HPCORCH_SECRETS/credentials
   fi
+  # What AI.* commands ask for is handed out to administrators only.
+  if [[ -e $HPCORCH_SECRETS/admin-credentials ]]; then
+    HPCORCH_WORKER_ENV+=("HPCORCH_WORKER_CREDENTIALS=$HPCORCH_SECRETS/admin-credentials")
+  fi
   HPCORCH_PIN_WORKERS=(${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"})
   ((${#HPCORCH_WORKER_CPUS[@]})) || return 0
   if ((${#allowed[@]} == 0)); then
@@ -32,8 +36,9 @@ hpcorch_worker_settings() {
 
 # hpcorch_inference WORD...: becomes hpcorch's Python program for models.
 hpcorch_inference() {
-  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} \
-    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
+  hpcorch_shield "$HPCORCH_PYTHON"
+  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env "${HPCORCH_WORKER_ENV[@]}" \
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
 }
 

@@ -17,15 +17,10 @@ hpcorch_has_record() {
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
 
-# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
-hpcorch_record_death() {
-  local file job=${HPCORCH_MARK:-$$}
-  if hpcorch_has_record "$1"; then return 0; fi
-  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
-  printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
-    "$HPCORCH_INDEX" "$job" "$2" "the task died without a record, exit code $2" >"$file.tmp"
-  chmod 600 -- "$file.tmp"
-  mv -f -- "$file.tmp" "$file"
+# hpcorch_forget_earlier TOKEN: removes what an earlier run by hand has left, for which no driver has
+# seen to it: process ids come back, in containers every time, and make its records look like ours.
+hpcorch_forget_earlier() {
+  if [[ $1 == by-hand-* ]]; then rm -rf -- "$HPCORCH_RUN_DIR"/{exit,shards}; fi
 }
 
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
@@ -53,7 +48,10 @@ hpcorch_reap() {
   wait "$pid" || code=$?
   if ((code < 0)); then code=143; fi
   unset "HPCORCH_TASKS[$1]"
-  hpcorch_record_death "$1" "$code"
+  if ! hpcorch_has_record "$1"; then
+    hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \
+      "the task died without a record, exit code $code"
+  fi
   HPCORCH_WORST=$((code > HPCORCH_WORST ? code : HPCORCH_WORST))
 }
 
@@ -65,6 +63,7 @@ hpcorch_supervise() {
   HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
+  hpcorch_forget_earlier "$2"
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
@@ -77,6 +76,8 @@ hpcorch_supervise() {
         hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
           </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
+        # A request to end that came meanwhile has not reached this one.
+        ((HPCORCH_COUNT)) || kill -TERM "$!" 2>/dev/null || true
       fi
       next=$((next + 1))
     done

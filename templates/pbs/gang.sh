@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # A gang: one job of several nodes, whose script starts itself once on each of them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_STARTER PBS_JOBID PBS_NODEFILE
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_TASKS_PER_HOST HPCORCH_STARTER
+#        PBS_JOBID PBS_NODEFILE
 
 # hpcorch_gang_hosts: the job's nodes as PBS spells them, each once, in HPCORCH_HOSTS; in
 # HPCORCH_HOST_LINES where each stands first in the list, which has a line for each MPI process.
@@ -16,22 +17,24 @@ hpcorch_gang_hosts() {
     line=$((line + 1))
   done <"$PBS_NODEFILE"
   REPLY="PBS gave the job ${#HPCORCH_HOSTS[@]} node(s) for $HPCORCH_ELEMENTS tasks"
-  ((${#HPCORCH_HOSTS[@]} >= HPCORCH_ELEMENTS))
+  if ((HPCORCH_TASKS_PER_HOST > 1)); then REPLY+=", $HPCORCH_TASKS_PER_HOST on each"; fi
+  ((${#HPCORCH_HOSTS[@]} * HPCORCH_TASKS_PER_HOST >= HPCORCH_ELEMENTS))
 }
 
-# hpcorch_gang_start INDEX WORDS...: becomes the program that runs WORDS on the node of that index.
+# hpcorch_gang_start INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
 hpcorch_gang_start() {
-  local index=$1 host=${HPCORCH_HOSTS[$1]}
+  local place=$(($1 / HPCORCH_TASKS_PER_HOST))
+  local host=${HPCORCH_HOSTS[place]}
   shift
   case $HPCORCH_STARTER in
     mpiexec) exec mpiexec -n "$HPCORCH_ELEMENTS" "$@" ;;
-    *) if ((index == 0)); then exec "$@"; fi ;;
+    *) if ((place == 0)); then exec "$@"; fi ;;
   esac
   case $HPCORCH_STARTER in
     pbs_tmrsh) exec pbs_tmrsh "$host" "$@" ;;
     # Its end hangs up the terminal, by which the other side learns that the job is over.
     ssh) exec ssh -tt -o BatchMode=yes "$host" "$(printf '%q ' "$@")" ;;
-    *) exec pbsdsh -n "${HPCORCH_HOST_LINES[index]}" -- "$@" ;;
+    *) exec pbsdsh -n "${HPCORCH_HOST_LINES[place]}" -- "$@" ;;
   esac
 }
 
@@ -63,7 +66,7 @@ hpcorch_gang_code() {
   REPLY=$code
 }
 
-# hpcorch_gang SCRIPT: runs all tasks, each on a node of its own; ends with the highest exit code.
+# hpcorch_gang SCRIPT: runs all tasks, as many on a node as it takes; ends with the highest exit code.
 hpcorch_gang() {
   local copy=$HPCORCH_RUN_DIR/.gang.$PBS_JOBID starters=() starter index last code=0
   if ! hpcorch_gang_hosts; then

@@ -3,23 +3,9 @@
 # Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_HOST_COUNT
 #        HPCORCH_TASKS_PER_HOST HPCORCH_RUN_ARGS SLURM_JOB_ID
 
-# hpcorch_record_missing CODE: writes the exit record of every task that could not.
-hpcorch_record_missing() {
-  local index file
-  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    file=$HPCORCH_RUN_DIR/exit/$index
-    if [[ -e $file ]] && grep -qF "\"job\":\"$$\"" -- "$file"; then continue; fi
-    printf '{"index":%d,"job":"%d","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
-      "$index" "$$" "$(($1 ? $1 : 1))" "the task died without a record; the step ended with code $1" \
-      >"$file.tmp"
-    chmod 600 -- "$file.tmp"
-    mv -f -- "$file.tmp" "$file"
-  done
-}
-
 # hpcorch_step SCRIPT TOKEN: runs all tasks, ends with the step's exit code.
 hpcorch_step() {
-  local step code=0 bind=()
+  local step index code=0 bind=()
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   # The servers on a node share its CPUs out among themselves; a program is bound as Slurm does it.
   if [[ $HPCORCH_KIND == database ]]; then bind=(--cpu-bind=none); fi
@@ -36,6 +22,9 @@ hpcorch_step() {
   wait "$step" || true
   while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
   wait "$step" || code=$?
-  hpcorch_record_missing "$code"
+  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
+    hpcorch_record "$index" "$$" "$((code ? code : 1))" \
+      "the task died without a record; the step ended with code $code"
+  done
   exit "$code"
 }

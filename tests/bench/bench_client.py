@@ -26,14 +26,8 @@ from pathlib import Path
 from hpcorch.module.library import find_module
 from hpcorch.server import Server, allocator_environment, find_server
 from tests.bench.transfer_worker import serve_raw
-from tests.redis.conftest import (
-    RunningServer,
-    answers,
-    free_port,
-    nodes_conf,
-    settled,
-    until,
-)
+from tests.helpers import free_port, until
+from tests.redis.conftest import RunningServer, answers, nodes_conf, settled
 
 HERE = Path(__file__).parent
 PEER = "smartredis==0.6.1"
@@ -212,6 +206,9 @@ def show(cell: Cell, found: Mapping[str, float], single: float) -> None:
     for client, wanted in targets(cell).items():
         if client in found:
             parts.append(judged(client, ours, found[client], wanted))
+    if {"smartredis", "raw socket"} <= set(found):
+        # No client can be quicker than the bytes, however quick the peer is on this server.
+        parts[1] += f", a bare socket {found['raw socket'] / found['smartredis']:.2f}"
     if cell.endpoint == "cluster":
         parts.append(judged("single server", ours, single, CLUSTER_TARGET))
     if WITH_MODULE in found:

@@ -15,6 +15,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -113,8 +114,23 @@ def call_times(cluster: Cluster, case: Case) -> tuple[float, float]:
     return statistics.median(it[0] for it in found), statistics.median(it[1] for it in found)
 
 
+def others_share(seconds: float = 3.0) -> float:
+    """Return which part of this machine's CPUs is used while this bench does nothing."""
+    before = _clock_ticks()
+    time.sleep(seconds)
+    spent = [after - then for then, after in zip(before, _clock_ticks(), strict=True)]
+    # The fourth and fifth number: idle, and waiting for a disk.
+    return 1 - (spent[3] + spent[4]) / sum(spent)
+
+
+def _clock_ticks() -> list[int]:
+    """Return the first line of /proc/stat without its last numbers, which count twice."""
+    return [int(word) for word in Path("/proc/stat").read_text().split()[1:9]]
+
+
 def bench() -> None:
     """All cases in turn, several times, so that drift hits all of them."""
+    measure.show("CPUs that others used before", 100 * others_share(), "%", "0")
     times: dict[Case, list[tuple[float, float]]] = {case: [] for case in CASES}
     with Cluster(nodes=2, cpus=2) as cluster:
         for _ in range(ROUNDS):
@@ -129,6 +145,7 @@ def bench() -> None:
             f"{means[case] / quiet:.2f} x without burning"
         )
         measure.show(str(case), means[case], "us", "(told)", reference)
+    measure.show("CPUs that others used after", 100 * others_share(), "%", "0")
 
 
 if __name__ == "__main__":

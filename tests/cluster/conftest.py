@@ -16,8 +16,8 @@ from tests.testbed.cluster import Cluster
 from tests.testbed.processes import wait_until
 
 _CLUSTERS = ("cluster", "accounting_cluster")
-# How long a job's processes may take to go after the job.
-_LAST_BREATH = 5.0
+# How long a job's processes may take to go after the job: Slurm kills what stays for KillWait.
+_LAST_BREATH = 15.0
 
 
 @pytest.fixture(scope="session")

@@ -101,7 +101,7 @@ class Lab:
                 yield process
             finally:
                 process.kill()
-                process.wait(10)
+                process.wait(30)
 
     def database(self, env: Mapping[str, str] | None = None, **options: object) -> list[str]:
         """Start a database by a driver that ends then; return its addresses."""

@@ -96,8 +96,8 @@ def test_a_rendered_database_runs_on_nodes_without_python(lab, bare_path):
         said = (lab.path / f"slurm-{job}_0.out").read_text()
         assert f"to connect: source {folder}/address.env" in said
         check_verbs(lab, folder, job)
-        until(lambda: not lab.jobs(), "the end of all jobs", 10)
-        assert lab.nothing_runs()
+        until(lambda: not lab.jobs(), "the end of all jobs")
+        until(lab.nothing_runs, "the end of all processes")
 
 
 def check_verbs(lab: Lab, folder: Path, job: str) -> None:

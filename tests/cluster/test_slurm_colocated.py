@@ -90,7 +90,7 @@ def test_a_cancelled_program_leaves_nothing_on_any_node(lab, node_dir):
     until(lambda: len(list(lab.path.glob("up.*"))) == 6, "the start of six processes")
     assert len(list(node_dir.glob("hpcorch.*.node*"))) == 2
     lab.cli("stop", "lab")
-    assert lab.nothing_runs()
+    until(lab.nothing_runs, "the end of all processes")
     assert list(node_dir.iterdir()) == []
 
 
@@ -100,6 +100,24 @@ def test_the_exit_code_of_one_process_on_another_node_is_the_job_s(lab, node_dir
     found = lab.driver(code, ASK + program, env={"TMPDIR": str(node_dir)})
     row = table(found["summary"])["six"]
     assert (row["Status"], row["Returncode"]) == ("Failed", "7")
+    assert list(node_dir.iterdir()) == []
+
+
+def test_killed_processes_take_no_server_from_the_others_of_their_node(lab, node_dir):
+    """On each node the first process is killed; it may be the one that had the server started."""
+    code = SIX + "exp.start(model)\ntell(out=output(model), summary=exp.summary())"
+    program = """
+    meet 3 start
+    if ((SLURM_LOCALID == 0)); then kill -KILL $PPID $$; fi
+    for turn in 1 2 3 4 5; do ask INCR alive >/dev/null || echo lost; sleep 0.05; done
+    meet 2 end && echo "$(uname -n) $(ask GET alive)"
+    """
+    found = lab.driver(code, ASK + program, env={"TMPDIR": str(node_dir)})
+    said = sorted(found["out"].splitlines())
+    assert [line.split()[1] for line in said] == ["10"] * 4, said
+    assert len(set(said)) == 2
+    row = table(found["summary"])["six"]
+    assert (row["Status"], row["Returncode"]) == ("Failed", "137")
     assert list(node_dir.iterdir()) == []
 
 

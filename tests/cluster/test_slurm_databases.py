@@ -87,8 +87,8 @@ def test_a_database_has_a_node_for_each_shard_and_programs_reach_it(
     found = lab.driver(IN_USE, shards, layout, name, READER)
     rows = check_in_use(lab, found, shards, name)
     assert re.fullmatch(label, rows[name]["JobID"])
-    until(lambda: not lab.jobs(), "the end of all jobs", 10)
-    assert lab.nothing_runs()
+    until(lambda: not lab.jobs(), "the end of all jobs")
+    until(lab.nothing_runs, "the end of all processes")
 
 
 def test_a_database_runs_as_steps_of_an_allocation(lab):
@@ -139,6 +139,11 @@ def test_a_database_listens_on_the_interface_that_is_named_and_not_on_others(lab
     assert bound.split() == ["bind", found.partition(":")[0]]
 
 
+def test_shards_run_on_the_nodes_that_are_named(lab):
+    found = lab.database(db_nodes=2, hosts="node2,node4")
+    assert {item.partition(":")[0] for item in found} == {address("node2"), address("node4")}
+
+
 def test_a_missing_interface_is_an_error_that_names_those_that_exist(lab):
     code = """
     try:
@@ -152,7 +157,7 @@ def test_a_missing_interface_is_an_error_that_names_those_that_exist(lab):
         r"on node\d; interfaces here: eth0 lo",
         error,
     )
-    until(lambda: not lab.jobs(), "the end of all jobs", 10)
+    until(lambda: not lab.jobs(), "the end of all jobs")
 
 
 def test_a_port_that_is_busy_on_one_node_is_passed_over_there(lab):
@@ -202,7 +207,7 @@ class Rogue:
                 yield self
             finally:
                 process.kill()
-        until(lambda: not self.lab.cluster.node_processes("node4"), "the end of the rogue", 5)
+        until(lambda: not self.lab.cluster.node_processes("node4"), "the end of the rogue")
 
     def owns(self, asked: str, slots: int) -> bool:
         """Whether the server that is asked thinks that the rogue owns so many slots."""

@@ -8,25 +8,38 @@ import pytest
 
 from tests.docs.blocks import PAGES, blocks
 from tests.docs.session import Session, reader
+from tests.local.ranks import launcher_environment
 from tests.testbed import commands
 from tests.testbed.cluster import Cluster
 from tests.testbed.layout import LOGIN
 
-pytestmark = [pytest.mark.cluster, pytest.mark.redis, pytest.mark.timeout(300)]
-
-ON_SLURM = [page for page in PAGES if any(block.note == "on Slurm" for block in blocks(page))]
+pytestmark = [pytest.mark.cluster, pytest.mark.redis]
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, id=page.stem) for page in ON_SLURM])
-def test_the_blocks_of_a_page_run_on_slurm(page: Path, cluster: Cluster, shared_path: Path) -> None:
+# PyTorch is there in `make test-ai` only.
+PARTS = [
+    pytest.param(page, note, id=f"{page.stem} {note}", marks=marks)
+    for note, marks in (("on Slurm", []), ("on Slurm with PyTorch", [pytest.mark.ai]))
+    for page in PAGES
+    if any(block.note == note for block in blocks(page))
+]
+
+
+@pytest.mark.parametrize(("page", "note"), PARTS)
+def test_the_blocks_of_a_page_run_on_slurm(
+    page: Path, note: str, cluster: Cluster, shared_path: Path
+) -> None:
     def enter(argv: list[str]) -> list[str]:
         return commands.enter(cluster.layout, LOGIN, argv, str(shared_path))
 
-    env = commands.environment(cluster.layout, reader(page, shared_path))
-    session = Session(shared_path, env, enter)
+    env = launcher_environment(shared_path / ".mpi")
+    env |= reader(page, shared_path, env["PATH"])
+    session = Session(shared_path, commands.environment(cluster.layout, env), enter)
     try:
         for block in blocks(page):
-            if block.note == "on Slurm":
+            if block.note == "file":
+                session.follow(block)
+            elif block.note == note:
                 session.run(block)
     finally:
         session.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.scenarios import Lab, table
+from tests.helpers import until
 from tests.testbed.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
@@ -72,6 +73,21 @@ def test_a_program_of_several_nodes_is_launched_by_srun_as_it_was_described(lab)
     assert asked == ["2", "4", "2", "8"]
 
 
+@pytest.mark.parametrize("name", ["back\\slash", "%j it's \\%A [0-9]=*"])
+def test_a_run_directory_may_have_any_name(lab, name):
+    code = f"""
+    where = os.path.abspath({name!r})
+    settings = exp.create_run_settings("hostname")
+    model = exp.create_model("m", settings, path=where + "/m")
+    several = exp.create_ensemble("e", run_settings=settings, replicas=2, path=where + "/e")
+    exp.start(model, several)
+    tell(states=[str(state) for state in exp.get_status(model, several)])
+    """
+    assert lab.driver(code)["states"] == ["Completed"] * 3
+    for entity in ("m", "e"):
+        assert list((lab.path / name / entity / "logs").glob("job.*.log"))
+
+
 @pytest.mark.redis
 def test_programs_run_as_steps_of_an_allocation_beside_a_database(lab):
     code = """
@@ -114,10 +130,18 @@ AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
 
 
 def test_mpirun_starts_a_program_on_all_nodes_of_its_job(lab):
-    """Its processes get the variables, and the code of the one that fails is the program's."""
+    """Its processes get the variables, and the code of the one that fails is the program's.
+
+    mpirun ends all others at the first failure: that one waits until everyone's line has come.
+    """
     words = """
     echo "$(hostname) $OMPI_COMM_WORLD_RANK/$OMPI_COMM_WORLD_SIZE $GREETING"
-    exit $((OMPI_COMM_WORLD_RANK == 5 ? 7 : 0))
+    [[ $OMPI_COMM_WORLD_RANK == 5 ]] || exit 0
+    for ((i = 0; i < 400; i++)); do
+        mapfile -t lines <mpi.out
+        ((${#lines[@]} < 6)) || exit 7
+        sleep 0.1
+    done
     """
     found = lab.driver(MPI, words, env=AS_ROOT)
     lines = [line.split(" ", 2) for line in found["out"].splitlines()]
@@ -217,7 +241,7 @@ print(os.environ["SSDB_mine"].partition(":")[0], client.get_tensor("x").sum(), f
     found = lab.driver(code, program)
     assert found["out"] == [["127.0.0.1", "3"], ["unix", "3"]]
     assert {row["Status"] for row in table(found["summary"]).values()} == {"Completed"}
-    assert lab.nothing_runs()
+    until(lab.nothing_runs, "the end of all processes")
     for node in lab.cluster.nodes:
         left = lab.cluster.run(["sh", "-c", "ls -d /tmp/hpcorch.* 2>/dev/null || true"], node=node)
         assert left.stdout == ""

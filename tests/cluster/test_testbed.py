@@ -14,7 +14,7 @@ import pytest
 
 from tests.helpers import until
 from tests.testbed import packages
-from tests.testbed.cleanup import is_up
+from tests.testbed.cleanup import take_lock
 from tests.testbed.cluster import Cluster
 from tests.testbed.errors import ClusterError, CommandFailed
 from tests.testbed.layout import BASE, LOGIN, PREFIX, address
@@ -29,7 +29,8 @@ MARK = f"4{os.getpid()}"
 
 @pytest.fixture
 def place() -> Place:
-    return Place(BASE / f"{PREFIX}-own-{os.getpid()}", MARK)
+    # Its name is none by which other sessions find what they may remove.
+    return Place(BASE / f"own-{PREFIX}-{os.getpid()}", MARK)
 
 
 def submit(cluster: Cluster, script: str, *options: str | Path) -> str:
@@ -114,7 +115,7 @@ def test_processes_of_jobs_are_seen_on_their_node(cluster: Cluster) -> None:
     assert not sleeping("node2")
     cluster.run(["scancel", job])
     cluster.wait_idle()
-    assert cluster.node_processes("node3") == []
+    until(lambda: not cluster.node_processes("node3"), "the end of all processes")
 
 
 def test_power_off_ends_everything_on_the_node_and_its_jobs(cluster: Cluster) -> None:
@@ -150,7 +151,7 @@ def test_a_cable_can_be_pulled(cluster: Cluster) -> None:
         connect = "timeout 1 bash -c '</dev/tcp/node4/6818'"
         return cluster.run(["sh", "-c", connect], check=False).returncode == 0
 
-    assert reachable()
+    until(reachable, "node4 on the network")
     cluster.net_down("node4")
     assert not reachable()
     cluster.net_up("node4")
@@ -207,7 +208,7 @@ def test_run_takes_over_the_exit_status_and_leaves_nothing(place: Place) -> None
         check=False,
     )
     assert (result.returncode, result.stdout) == (5, "login\nnode1\n"), result.stderr
-    assert place.left() == []
+    until(lambda: not place.left(), "the end of everything")
 
 
 @pytest.mark.parametrize("victim", ["runner", "watchdog"])
@@ -246,8 +247,11 @@ def test_files_of_a_cluster_that_was_killed_are_removed_by_the_next() -> None:
     cluster = Cluster(nodes=1).up()
     directory = cluster.layout.directory
     os.kill(int((directory / "pid/watchdog").read_text()), signal.SIGKILL)
-    until(lambda: not is_up(cluster.layout), "the end of the cluster")
+    # Whoever has the lock is the only one who may remove them.
+    lock = until(lambda: take_lock(cluster.layout), "the end of the cluster")
+    assert lock
     assert directory.exists()
+    os.close(lock)
     with Cluster(nodes=1):
         assert not directory.exists()
     cluster.down()
@@ -261,7 +265,9 @@ def test_a_persons_cluster(place: Place, tmp_path: Path) -> None:
 
     try:
         assert "testbed env" in testbed("up", "--nodes=2", f"--shared={tmp_path}")
-        shell = f"{testbed('env')} cd {tmp_path}; srun -N2 hostname | sort; squeue -h; pwd"
+        # A job is still on its way out when its srun has ended.
+        ended = 'until [ -z "$(squeue -h)" ]; do sleep 0.05; done'
+        shell = f"{testbed('env')} cd {tmp_path}; srun -N2 hostname | sort; {ended}; pwd"
         shown = subprocess.check_output(["sh", "-c", shell], text=True)
         assert shown.split() == ["node1", "node2", str(tmp_path)]
         assert testbed("exec", "--node=node2", "--", "hostname") == "node2\n"
@@ -270,7 +276,8 @@ def test_a_persons_cluster(place: Place, tmp_path: Path) -> None:
         until(lambda: re.search(r"node2 .* idle\n", testbed("status")), "node2 back")
     finally:
         testbed("down")
-    assert place.left() == []
+    # Whoever has watched over the cluster ends a moment after it.
+    until(lambda: place.left() == [], "the end of everything")
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

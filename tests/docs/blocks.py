@@ -13,6 +13,7 @@ A comment on the line above says otherwise; the comments are:
 
 <!-- not run: REASON -->     only the syntax is checked
 <!-- on Slurm -->            tests/cluster runs it, on a real Slurm
+<!-- on Slurm with PyTorch --> the same, by `make test-ai`
 <!-- file: NAME -->          the block is a file that later blocks use
 <!-- prints -->              what the Python blocks since the last such block have printed
 <!-- output of: COMMAND -->  what the command prints; `...` as in console
@@ -27,7 +28,8 @@ from pathlib import Path
 from tests.helpers import ROOT
 
 LANGUAGES = ("python", "bash", "console", "jinja", "toml", "text")
-NOTES = ("", "not run", "on Slurm", "file", "prints", "output of")
+SLURM = ("on Slurm", "on Slurm with PyTorch")
+NOTES = ("", "not run", *SLURM, "file", "prints", "output of")
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 _COMMENT = re.compile(r"<!-- ([^:]*?)(?:: (.*?))? -->")

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from hpcorch.render.loader import CORE_PREFIX
-from tests.docs.blocks import Block, commands
+from tests.docs.blocks import SLURM, Block, commands
 from tests.docs.masks import agrees, masked
 from tests.helpers import tool
 
@@ -40,10 +40,10 @@ _LOOKS = ("tail ", "hpcorch logs ", "hpcorch status ")
 _LOG_LINE = re.compile(r"^\d\d:\d\d:\d\d \S+ \S+\[\d+\] (?:INFO|WARNING) .*\n", re.MULTILINE)
 
 
-def reader(page: Path, folder: Path) -> dict[str, str]:
+def reader(page: Path, folder: Path, path: str = "") -> dict[str, str]:
     """Put the files that the page's readers have into `folder`; return their PATH.
 
-    It has this Python and its hpcorch, and else only what the machine has.
+    It has this Python and its hpcorch, and else what is in `path`, or on the machine.
     """
     if (given := GIVEN / page.stem).is_dir():
         shutil.copytree(given, folder, dirs_exist_ok=True)
@@ -53,7 +53,9 @@ def reader(page: Path, folder: Path) -> dict[str, str]:
     for name, program in (("python3", sys.executable), ("hpcorch", str(beside / "hpcorch"))):
         (programs / name).write_text(f'#!/bin/sh\nexec {shlex.quote(program)} "$@"\n')
         (programs / name).chmod(0o755)
-    others = [item for item in os.environ["PATH"].split(os.pathsep) if item != str(beside)]
+    others = [
+        item for item in (path or os.environ["PATH"]).split(os.pathsep) if item != str(beside)
+    ]
     return {"PATH": os.pathsep.join([str(programs), *others])}
 
 
@@ -73,7 +75,7 @@ class Session:
         {
             "": self.run,
             "not run": self._check_syntax,
-            "on Slurm": self._check_syntax,
+            **dict.fromkeys(SLURM, self._check_syntax),
             "file": self._write,
             "prints": self._compare_python,
             "output of": self._compare_command,

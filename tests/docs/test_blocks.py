@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import LANGUAGES, NOTES, PAGES, blocks
+from tests.docs.blocks import LANGUAGES, NOTES, PAGES, SLURM, blocks
 from tests.docs.masks import agrees, masked
 from tests.docs.session import Session, reader
 
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.redis
 
 PARTS = [pytest.param(page, id=page.stem) for page in PAGES if blocks(page)]
 
@@ -44,7 +44,7 @@ def test_a_block_says_its_language_and_what_becomes_of_it(page: Path) -> None:
     for block in blocks(page):
         assert block.language in LANGUAGES, f"{block.where}: one of {LANGUAGES} must follow ```"
         assert block.note in NOTES, f"{block.where}: one of {NOTES} must be in the comment"
-        assert block.detail or block.note in ("", "prints", "on Slurm"), (
+        assert block.detail or block.note in ("", "prints", *SLURM), (
             f"{block.where}: {block.note} what?"
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from hpcorch import errors
 from hpcorch.cli.main import VERBS
 from hpcorch.client import errors as client_errors
-from hpcorch.sites import Site
+from hpcorch.sites import Queue, Site
 from tests.helpers import ROOT
 
 _PAGE = (ROOT / "docs/failures.md").read_text(encoding="utf-8")
@@ -43,6 +43,8 @@ def test_every_site_key_has_a_row() -> None:
     page = (ROOT / "docs/start-site.md").read_text(encoding="utf-8")
     for key in {item.name for item in dataclasses.fields(Site)} - {"origins"}:
         assert f"| `{key}` |" in page, key
+    for item in dataclasses.fields(Queue):
+        assert re.search(rf"^\| .*`{item.name}`.* \|", page, re.MULTILINE), item.name
 
 
 def test_every_verb_has_a_row() -> None:
@@ -52,7 +54,7 @@ def test_every_verb_has_a_row() -> None:
 
 
 def test_what_is_quoted_is_what_is_said() -> None:
-    sources = [*(ROOT / "hpcorch").rglob("*.py"), *(ROOT / "templates").rglob("*.sh")]
+    sources = [*(ROOT / "hpcorch").rglob("*.py"), *(ROOT / "templates").rglob("*.*")]
     texts = "\n".join(said(path) for path in sources)
     for quotation in quotations():
         for piece in quotation.split("…"):

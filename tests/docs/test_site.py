@@ -104,10 +104,9 @@ def test_every_public_name_is_in_the_reference(pages: dict[str, Page]) -> None:
 def test_a_page_in_no_menu_and_a_broken_link_are_errors(tmp_path: Path) -> None:
     for name in ("mkdocs.yml", "CHANGELOG.md"):
         shutil.copy2(ROOT / name, tmp_path)
-    for name in ("docs", "hpcorch"):
-        (tmp_path / name).mkdir()
-    for path in (ROOT / "docs").iterdir():
-        shutil.copy2(path, tmp_path / "docs")
+    (tmp_path / "hpcorch").mkdir()
+    compiled = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=compiled)
     (tmp_path / "docs/api.md").write_text("# Python API\n")
     (tmp_path / "docs/lost.md").write_text("# Lost\n\n[away](nowhere.md)\n")
     done = build(tmp_path, tmp_path / "site")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import pytest
 
 from tests.fakebin.fakepbs.client import ask
 from tests.helpers import DEADLINE, until
@@ -107,6 +111,15 @@ class FakePbs:
         """Make the server forget all jobs, whose processes run on."""
         ask({"program": "forget"}, self.root)
 
+    def end_tasks(self, job: str, codes: Mapping[int, int]) -> None:
+        """End tasks of an array that are bookkeeping only (`runs_programs=False`)."""
+        ask({"program": "end", "job": job, "codes": codes}, self.root)
+
+    def calls(self) -> list[list[str]]:
+        """Return what the programs were called with since this was asked last."""
+        found: list[list[str]] = json.loads(ask({"program": "calls"}, self.root)["out"])
+        return found
+
     def run(self, *argv: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run one of the programs, whatever its exit code."""
         return subprocess.run(
@@ -123,6 +136,11 @@ class FakePbs:
     def complaints(self) -> str:
         """Return what the server itself has printed: nothing, unless it is at fault."""
         return (self.root / "server.log").read_text()
+
+    def need_names(self) -> None:
+        """Skip the test where nodes cannot have names, by which jobs tell them apart."""
+        if os.geteuid() != 0:
+            pytest.skip("only root can give the nodes of the pretended PBS names of their own")
 
     def states(self, job: str) -> str:
         """Return the states of a job and of its tasks, a letter each, empty if it is unknown."""

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,11 @@ from tests.testbed.cluster import Cluster
 # Every driver begins with it. Slurm is asked more often than a real one may be, and records cannot
 # be late: all nodes have the same file system.
 QUICK = """
-import sys
+import os, sys
 from hpcorch import Experiment
 from hpcorch.schedulers.slurm import SlurmScheduler
-SlurmScheduler.poll_floor, SlurmScheduler.record_grace = 0.5, 0.0
+os.environ["HPCORCH_POLL_SECONDS"] = "1"
+SlurmScheduler.record_grace = 0.0
 """
 NEW = QUICK + 'exp = Experiment("lab", exp_path=sys.argv[1], launcher="slurm")\n'
 ATTACHED = QUICK + "exp = Experiment.attach(sys.argv[1])\n"
@@ -242,7 +242,7 @@ class Lab:
         return [pid for pid, words in self.cluster.node_processes(node) if _SERVER.match(words)]
 
     def kill_server(self, node: str) -> None:
-        for pid in until(lambda: self.servers(node), f"a server on {node}", 20):
+        for pid in until(lambda: self.servers(node), f"a server on {node}"):
             os.kill(pid, signal.SIGKILL)
 
     def occupy(self, count: int) -> None:
@@ -323,13 +323,19 @@ exec {real} "$@"
         return until(found, "the server that never answers")[0]
 
     def reach(
-        self, wanted: Sequence[str], entity: str = "orchestrator", seconds: float = 20
+        self, wanted: Sequence[str], entity: str = "orchestrator", seconds: float = 30
     ) -> None:
         """Wait until other processes see the entity's tasks in these states."""
-        end = time.monotonic() + seconds
-        while (found := self.states(entity)) != list(wanted):
-            if time.monotonic() > end:
-                pytest.fail(f"{entity} is {found} after {seconds:g} s, not {list(wanted)}")
+        found: list[str] = []
+
+        def reached() -> bool:
+            found[:] = self.states(entity)
+            return found == list(wanted)
+
+        try:
+            until(reached, f"{entity} being {list(wanted)}", seconds)
+        except pytest.fail.Exception as error:
+            pytest.fail(f"{error}: it is {found}")
 
     def nothing_runs(self) -> None:
         """Wait until neither Slurm nor any node has anything of ours."""
@@ -339,13 +345,12 @@ exec {real} "$@"
             jobs = self.cluster.run(asked).stdout.splitlines()
             return [job for job in jobs if not job.startswith("other ")]
 
-        until(lambda: not left(), "an empty queue", 20)
+        until(lambda: not left(), "an empty queue")
         if not self.queue():
             nodes = self.cluster.nodes
             until(
                 lambda: not any(self.cluster.node_processes(node) for node in nodes),
                 "the end of all processes on the nodes",
-                10,
             )
 
 

@@ -179,7 +179,7 @@ def test_what_only_the_accounting_knows_is_not_made_up_while_it_is_down(
     cluster.slurmdbd_start()
     until(lambda: lab.runs()["m"]["state"] == "Cancelled", "the answer of the accounting", 20)
     # The same tracker must come to the same end: a failed query is no answer.
-    until(lambda: "Cancelled" in watcher.said(), f"the same in:\n{watcher.said()}", 5)
+    until(lambda: "Cancelled" in watcher.said(), f"the same in:\n{watcher.said()}")
     end.touch()
 
 

@@ -89,7 +89,10 @@ exp.start(model, other)
     assert {run["state"] for run in runs.values()} == {"TimedOut"}
     saved = lab.path / "kept" / "checkpoint"
     assert f"its time was about to end; the data was saved in {saved}" in runs["kept"]["reason"]
-    assert runs["lost"]["reason"] == "its walltime was over"
+    # Slurm may send its warning before an end that was moved to now, or not.
+    told = ("its walltime was over", "its time was about to end; nothing was saved")
+    assert runs["lost"]["reason"] in told
+    assert not (lab.path / "lost" / "checkpoint").exists()
     assert not (lab.path / "lost" / "checkpoint").exists()
     lab.nothing_runs()
     assert "restored 7" in lab.drive(ATTACHED + RESTORED).said

@@ -77,7 +77,7 @@ exp.start(model)
     driver = lab.begin(NEW + words)
     driver.says("m is Running")
     cluster.node_lost("node2")
-    ended = driver.end(20)
+    ended = driver.end()
     assert "m is Failed" in ended.said
     assert lab.runs()["m"]["tasks"][0]["reason"]
     lab.nothing_runs()

@@ -93,6 +93,8 @@ exp.start(model)
 """
     driver = lab.begin(NEW + words)
     driver.says("m is Running")
+    # Slurm says so before the program runs.
+    until(lambda: "/bin/sleep 600" in dict(cluster.node_processes("node3")).values(), "the program")
     for pid, name in cluster.node_processes("node3"):
         if "slurmstepd" not in name:
             os.kill(pid, signal.SIGKILL)
@@ -142,7 +144,7 @@ def test_an_element_cancelled_while_pending_has_ended_and_the_others_have_not(
     lab.drive(QUEUED)
     lab.reach(["Running", "Queued", "Queued"])
     cluster.run(["scancel", f"{lab.job()}_2"])
-    until(lambda: lab.states()[2] in ("Cancelled", "Lost"), "the end of shard 2", 15)
+    until(lambda: lab.states()[2] in ("Cancelled", "Lost"), "the end of shard 2")
     assert lab.states()[:2] == ["Running", "Queued"]
     lab.stop()
     lab.nothing_runs()
@@ -170,7 +172,6 @@ def test_the_command_status_as_shipped_sees_that_a_running_shard_was_killed(
     until(
         lambda: '"Failed"' in cluster.run(command, cwd=lab.shared).stdout,
         "the end of shard 2",
-        30,
     )
 
 
@@ -182,7 +183,7 @@ def test_a_driver_gives_up_on_a_missing_record_once_the_grace_is_over(
     driver = lab.begin(NEW + "SlurmScheduler.record_grace = 1.0\n" + words + "exp.start(model)\n")
     driver.says("submitted m as job")
     cluster.run(["scancel", lab.job("m")])
-    ended = driver.end(15)
+    ended = driver.end()
     assert (ended.code, "m is Cancelled" in ended.said) == (0, True)
 
 

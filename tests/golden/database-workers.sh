@@ -2,8 +2,17 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 5288a661de3782e63ed9d8b801cbe26a6c27ab4672d99ec45688f9be6f0ff18f
+# sha256 of what follows: c45352e671a89ae5ca42cebce2e30fa0de88d08eb299f4c5fcc22a82d02a7887
+# What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
+HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
+export -n SHELLOPTS BASHOPTS
+shopt -u dotglob expand_aliases failglob inherit_errexit lastpipe localvar_inherit nocaseglob \
+  nocasematch nullglob varredir_close xpg_echo 2>/dev/null || true'
+eval "$HPCORCH_STRICT"
+# Who starts it may have closed these, to be free of a terminal.
+[[ -e /dev/fd/1 ]] || exec >/dev/null
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
 
 HPCORCH_KIND=database
 HPCORCH_NAME=orchestrator
@@ -11,6 +20,29 @@ HPCORCH_RUN_DIR=/scratch/exp/orchestrator
 HPCORCH_ELEMENTS=3
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=local
+
+# Exit records of tasks that could not write their own.
+# Reads: HPCORCH_RUN_DIR
+
+# hpcorch_record INDEX JOB CODE REASON: writes it, unless the task has left one in that job.
+hpcorch_record() {
+  local file=$HPCORCH_RUN_DIR/exit/$1
+  if [[ -e $file ]] && grep -qF "\"job\":\"$2\"" -- "$file"; then return 0; fi
+  (
+    umask 077
+    mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+    printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' "$@" \
+      >"$file.tmp"
+  )
+  mv -f -- "$file.tmp" "$file"
+}
+
+# hpcorch_is_file: refuses a script that came through a pipe, since its tasks run it again.
+hpcorch_is_file() {
+  if [[ -n ${BASH_SOURCE[1]-} ]]; then return 0; fi
+  printf '%s: error: write the script into a file and run it by: bash FILE\n' "$HPCORCH_NAME" >&2
+  exit 2
+}
 
 # The array engine of the local scheduler: starts every task of the script, waits, keeps records.
 # Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS
@@ -30,15 +62,10 @@ hpcorch_has_record() {
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
 
-# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
-hpcorch_record_death() {
-  local file job=${HPCORCH_MARK:-$$}
-  if hpcorch_has_record "$1"; then return 0; fi
-  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
-  printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
-    "$HPCORCH_INDEX" "$job" "$2" "the task died without a record, exit code $2" >"$file.tmp"
-  chmod 600 -- "$file.tmp"
-  mv -f -- "$file.tmp" "$file"
+# hpcorch_forget_earlier TOKEN: removes what an earlier run by hand has left, for which no driver has
+# seen to it: process ids come back, in containers every time, and make its records look like ours.
+hpcorch_forget_earlier() {
+  if [[ $1 == by-hand-* ]]; then rm -rf -- "$HPCORCH_RUN_DIR"/{exit,shards}; fi
 }
 
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
@@ -66,7 +93,10 @@ hpcorch_reap() {
   wait "$pid" || code=$?
   if ((code < 0)); then code=143; fi
   unset "HPCORCH_TASKS[$1]"
-  hpcorch_record_death "$1" "$code"
+  if ! hpcorch_has_record "$1"; then
+    hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \
+      "the task died without a record, exit code $code"
+  fi
   HPCORCH_WORST=$((code > HPCORCH_WORST ? code : HPCORCH_WORST))
 }
 
@@ -78,6 +108,7 @@ hpcorch_supervise() {
   HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
+  hpcorch_forget_earlier "$2"
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
@@ -90,6 +121,8 @@ hpcorch_supervise() {
         hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
           </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
+        # A request to end that came meanwhile has not reached this one.
+        ((HPCORCH_COUNT)) || kill -TERM "$!" 2>/dev/null || true
       fi
       next=$((next + 1))
     done
@@ -108,7 +141,10 @@ case ${1-} in
   --element) ;;
   --token) hpcorch_supervise "$0" "$2" ;;
   # Started by hand: the same process again, with a token that others can find it by.
-  *) exec bash "$0" --token "by-hand-$$" ;;
+  *)
+    hpcorch_is_file
+    exec bash "$0" --token "by-hand-$(</proc/sys/kernel/random/uuid)"
+    ;;
 esac
 HPCORCH_INDEX=$2
 HPCORCH_JOB=$3
@@ -130,12 +166,13 @@ hpcorch_announce() {
 # hpcorch_say TEXT...: one line of progress.
 hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
 
-# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+# hpcorch_fail TEXT...: ends the task with code HPCORCH_FAILURE (default 1); the text goes to its error
+# log and its exit record.
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
   hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
-  exit 1
+  exit "${HPCORCH_FAILURE:-1}"
 }
 
 # hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
@@ -164,8 +201,7 @@ hpcorch_json() {
 
 # hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
 hpcorch_publish() {
-  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
-  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp" && mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
 }
 
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
@@ -193,8 +229,8 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG" "${HPCORCH_PER_ELEMENT:-1}"
       printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
         "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
@@ -234,16 +270,37 @@ hpcorch_exec() {
   exec "$@"
 }
 
+# hpcorch_shield PROGRAM: the words to put before it where env(1) starts it, in HPCORCH_SHIELD: a path
+# with a '=' would be a variable there, and is a program to nice(1).
+hpcorch_shield() {
+  HPCORCH_SHIELD=()
+  if [[ $1 == *=* ]]; then HPCORCH_SHIELD=(nice -n 0); fi
+}
+
+# hpcorch_tmpdir: where private files of this node go, in REPLY: a full path, since others look there too.
+hpcorch_tmpdir() {
+  REPLY=${TMPDIR:-/tmp}
+  if [[ $REPLY != /* ]]; then REPLY=$PWD/$REPLY; fi
+}
+
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
 hpcorch_node_dir() {
-  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
-    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+  hpcorch_tmpdir
+  HPCORCH_NODE_DIR=$(mktemp -d "$REPLY/hpcorch.XXXXXXXX") || hpcorch_fail "cannot make a directory in $REPLY"
+}
+
+# hpcorch_last_words CODE: why the script broke off, in HPCORCH_REASON: what it complained of last.
+hpcorch_last_words() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err
+  HPCORCH_REASON=$(tail -n 1 -- "$log" 2>/dev/null) || true
+  HPCORCH_REASON="the job script broke off with code $1${HPCORCH_REASON:+: $HPCORCH_REASON}"
 }
 
 # hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
@@ -282,17 +339,22 @@ hpcorch_interface_ip() {
   REPLY=${words[3]%%/*}
 }
 
-# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY.
+# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY. A name may
+# stand for several, and for some that are not this node's.
 hpcorch_own_ip() {
-  local words=() name
+  local words=() name address rest mine=""
+  while read -r -a words; do
+    mine+=" ${words[3]%%/*} "
+  done < <(ip -o -4 addr show scope global 2>/dev/null)
   for name in "${SLURMD_NODENAME-}" "$(uname -n)"; do
     [[ -n $name ]] || continue
-    read -r -a words < <(getent ahostsv4 "$name") || continue
-    REPLY=${words[0]}
-    if [[ $REPLY != 127.* ]]; then return 0; fi
+    while read -r address rest; do
+      REPLY=$address
+      if [[ $REPLY != 127.* && ${mine:-" $REPLY "} == *" $REPLY "* ]]; then return 0; fi
+    done < <(getent ahostsv4 "$name")
   done
-  read -r -a words < <(ip -o -4 addr show scope global 2>/dev/null) || return 1
-  REPLY=${words[3]%%/*}
+  read -r REPLY rest <<<"$mine"
+  [[ -n $REPLY ]]
 }
 
 # hpcorch_addresses NAME...: the addresses to listen on, in HPCORCH_IPS; the first is published.
@@ -362,6 +424,7 @@ hpcorch_ask() {
 
 # Secrets of one deployment: made once by whichever task is first, readable by the owner only.
 # Reads: HPCORCH_RUN_DIR HPCORCH_SECURITY HPCORCH_DATA_TLS HPCORCH_BUS_TLS
+#        HPCORCH_AI_COMMANDS
 
 # hpcorch_secret_file FILE USER: creates FILE unless it is there; link(2) makes that atomic.
 hpcorch_secret_file() {
@@ -431,6 +494,8 @@ hpcorch_acl() {
   # What data programs need of the commands that Redis files under "dangerous" or "admin".
   local data='~* &* +@all -@admin -@dangerous +info +keys +sort +restore'
   data+=' +cluster|slots +cluster|nodes +cluster|info +cluster|keyslot +cluster|myid'
+  # Servers file no module's commands under "admin".
+  if [[ $HPCORCH_AI_COMMANDS == 1 ]]; then data+=' -hpcorch.work -hpcorch.done -hpcorch.fail'; fi
   case $HPCORCH_SECURITY in
     open) return 0 ;;
     smartredis) printf 'user default on nopass %s\n' "$data" ;;
@@ -451,6 +516,7 @@ HPCORCH_TLS_OFFSET=5000
 # hpcorch_conf_word TEXT: TEXT as one quoted word of redis.conf, in REPLY.
 hpcorch_conf_word() {
   REPLY=${1//\\/\\\\}
+  REPLY=${REPLY//$'\n'/\\n}
   REPLY=\"${REPLY//\"/\\\"}\"
 }
 
@@ -513,11 +579,12 @@ hpcorch_write_conf() {
 # that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
+  hpcorch_shield "$HPCORCH_SERVER"
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" -
+      ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_SERVER" -
   ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
@@ -594,7 +661,8 @@ hpcorch_publish_shard() {
   hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.json" "$(
     printf '{"index":%d,"job":"%s","generation":%d,"host":"%s",' \
       "$HPCORCH_INDEX" "$HPCORCH_JOB" "$HPCORCH_GENERATION" "$host"
-    printf '"ip":"%s","port":%d,"bus_port":%d,"pid":%d}' "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$"
+    printf '"ip":"%s","port":%d,"bus_port":%d,"pid":%d,"cpus":"%s"}' \
+      "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$" "${HPCORCH_OWN_CPUS-}"
   )"
 }
 
@@ -892,9 +960,9 @@ hpcorch_start_shard() {
     hpcorch_publish_shard "$HPCORCH_PORT"
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
       hpcorch_await_all .json
+      if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_refuse_shared_cpus; fi
       hpcorch_write_nodes
     fi
-    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi
@@ -981,10 +1049,13 @@ hpcorch_tell_end() {
 
 # hpcorch_run_shard: the whole life of a shard; its server's exit code becomes the task's.
 hpcorch_run_shard() {
+  # One that is there is of a run that could not take it back, or of this task's earlier life.
+  rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
   hpcorch_node_dir
   hpcorch_addresses "${HPCORCH_INTERFACES[@]}"
   hpcorch_credentials
   hpcorch_checkpoint_begin
+  if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
   hpcorch_start_shard
   if [[ $HPCORCH_CLUSTER == 1 ]]; then hpcorch_await_cluster "$HPCORCH_PORT"; fi
   if declare -F hpcorch_start_workers >/dev/null; then
@@ -1017,6 +1088,10 @@ hpcorch_worker_settings() {
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
     HPCORCH_WORKER_ENV[2]=HPCORCH_CREDENTIALS=$HPCORCH_SECRETS/credentials
   fi
+  # What AI.* commands ask for is handed out to administrators only.
+  if [[ -e $HPCORCH_SECRETS/admin-credentials ]]; then
+    HPCORCH_WORKER_ENV+=("HPCORCH_WORKER_CREDENTIALS=$HPCORCH_SECRETS/admin-credentials")
+  fi
   HPCORCH_PIN_WORKERS=(${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"})
   ((${#HPCORCH_WORKER_CPUS[@]})) || return 0
   if ((${#allowed[@]} == 0)); then
@@ -1036,8 +1111,9 @@ hpcorch_worker_settings() {
 
 # hpcorch_inference WORD...: becomes hpcorch's Python program for models.
 hpcorch_inference() {
-  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} \
-    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
+  hpcorch_shield "$HPCORCH_PYTHON"
+  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env "${HPCORCH_WORKER_ENV[@]}" \
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
 }
 
@@ -1170,6 +1246,7 @@ HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()
+HPCORCH_AI_COMMANDS=0
 HPCORCH_CLI=/opt/redis/redis-cli
 HPCORCH_SECURITY=password
 HPCORCH_DATA_TLS=0

@@ -2,8 +2,17 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 2d11be353f0c2dc5b02c0d95f5d935590b5258da696bde709aa76f6059b7429c
+# sha256 of what follows: 83ef290758df8cceb39ad18acc793c07fbf83666791719d1d10705be73d2a394
+# What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
+HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
+export -n SHELLOPTS BASHOPTS
+shopt -u dotglob expand_aliases failglob inherit_errexit lastpipe localvar_inherit nocaseglob \
+  nocasematch nullglob varredir_close xpg_echo 2>/dev/null || true'
+eval "$HPCORCH_STRICT"
+# Who starts it may have closed these, to be free of a terminal.
+[[ -e /dev/fd/1 ]] || exec >/dev/null
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
 
 HPCORCH_KIND=model
 HPCORCH_NAME=app
@@ -11,6 +20,29 @@ HPCORCH_RUN_DIR=/scratch/exp/app
 HPCORCH_ELEMENTS=1
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=local
+
+# Exit records of tasks that could not write their own.
+# Reads: HPCORCH_RUN_DIR
+
+# hpcorch_record INDEX JOB CODE REASON: writes it, unless the task has left one in that job.
+hpcorch_record() {
+  local file=$HPCORCH_RUN_DIR/exit/$1
+  if [[ -e $file ]] && grep -qF "\"job\":\"$2\"" -- "$file"; then return 0; fi
+  (
+    umask 077
+    mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+    printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' "$@" \
+      >"$file.tmp"
+  )
+  mv -f -- "$file.tmp" "$file"
+}
+
+# hpcorch_is_file: refuses a script that came through a pipe, since its tasks run it again.
+hpcorch_is_file() {
+  if [[ -n ${BASH_SOURCE[1]-} ]]; then return 0; fi
+  printf '%s: error: write the script into a file and run it by: bash FILE\n' "$HPCORCH_NAME" >&2
+  exit 2
+}
 
 # The array engine of the local scheduler: starts every task of the script, waits, keeps records.
 # Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS
@@ -30,15 +62,10 @@ hpcorch_has_record() {
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
 
-# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
-hpcorch_record_death() {
-  local file job=${HPCORCH_MARK:-$$}
-  if hpcorch_has_record "$1"; then return 0; fi
-  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
-  printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
-    "$HPCORCH_INDEX" "$job" "$2" "the task died without a record, exit code $2" >"$file.tmp"
-  chmod 600 -- "$file.tmp"
-  mv -f -- "$file.tmp" "$file"
+# hpcorch_forget_earlier TOKEN: removes what an earlier run by hand has left, for which no driver has
+# seen to it: process ids come back, in containers every time, and make its records look like ours.
+hpcorch_forget_earlier() {
+  if [[ $1 == by-hand-* ]]; then rm -rf -- "$HPCORCH_RUN_DIR"/{exit,shards}; fi
 }
 
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
@@ -66,7 +93,10 @@ hpcorch_reap() {
   wait "$pid" || code=$?
   if ((code < 0)); then code=143; fi
   unset "HPCORCH_TASKS[$1]"
-  hpcorch_record_death "$1" "$code"
+  if ! hpcorch_has_record "$1"; then
+    hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \
+      "the task died without a record, exit code $code"
+  fi
   HPCORCH_WORST=$((code > HPCORCH_WORST ? code : HPCORCH_WORST))
 }
 
@@ -78,6 +108,7 @@ hpcorch_supervise() {
   HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
+  hpcorch_forget_earlier "$2"
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
@@ -90,6 +121,8 @@ hpcorch_supervise() {
         hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
           </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
+        # A request to end that came meanwhile has not reached this one.
+        ((HPCORCH_COUNT)) || kill -TERM "$!" 2>/dev/null || true
       fi
       next=$((next + 1))
     done
@@ -108,7 +141,10 @@ case ${1-} in
   --element) ;;
   --token) hpcorch_supervise "$0" "$2" ;;
   # Started by hand: the same process again, with a token that others can find it by.
-  *) exec bash "$0" --token "by-hand-$$" ;;
+  *)
+    hpcorch_is_file
+    exec bash "$0" --token "by-hand-$(</proc/sys/kernel/random/uuid)"
+    ;;
 esac
 HPCORCH_INDEX=$2
 HPCORCH_JOB=$3
@@ -130,12 +166,13 @@ hpcorch_announce() {
 # hpcorch_say TEXT...: one line of progress.
 hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
 
-# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+# hpcorch_fail TEXT...: ends the task with code HPCORCH_FAILURE (default 1); the text goes to its error
+# log and its exit record.
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
   hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
-  exit 1
+  exit "${HPCORCH_FAILURE:-1}"
 }
 
 # hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
@@ -164,8 +201,7 @@ hpcorch_json() {
 
 # hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
 hpcorch_publish() {
-  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
-  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp" && mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
 }
 
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
@@ -193,8 +229,8 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG" "${HPCORCH_PER_ELEMENT:-1}"
       printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
         "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
@@ -234,16 +270,37 @@ hpcorch_exec() {
   exec "$@"
 }
 
+# hpcorch_shield PROGRAM: the words to put before it where env(1) starts it, in HPCORCH_SHIELD: a path
+# with a '=' would be a variable there, and is a program to nice(1).
+hpcorch_shield() {
+  HPCORCH_SHIELD=()
+  if [[ $1 == *=* ]]; then HPCORCH_SHIELD=(nice -n 0); fi
+}
+
+# hpcorch_tmpdir: where private files of this node go, in REPLY: a full path, since others look there too.
+hpcorch_tmpdir() {
+  REPLY=${TMPDIR:-/tmp}
+  if [[ $REPLY != /* ]]; then REPLY=$PWD/$REPLY; fi
+}
+
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
 hpcorch_node_dir() {
-  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
-    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+  hpcorch_tmpdir
+  HPCORCH_NODE_DIR=$(mktemp -d "$REPLY/hpcorch.XXXXXXXX") || hpcorch_fail "cannot make a directory in $REPLY"
+}
+
+# hpcorch_last_words CODE: why the script broke off, in HPCORCH_REASON: what it complained of last.
+hpcorch_last_words() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err
+  HPCORCH_REASON=$(tail -n 1 -- "$log" 2>/dev/null) || true
+  HPCORCH_REASON="the job script broke off with code $1${HPCORCH_REASON:+: $HPCORCH_REASON}"
 }
 
 # hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
@@ -282,17 +339,22 @@ hpcorch_interface_ip() {
   REPLY=${words[3]%%/*}
 }
 
-# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY.
+# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY. A name may
+# stand for several, and for some that are not this node's.
 hpcorch_own_ip() {
-  local words=() name
+  local words=() name address rest mine=""
+  while read -r -a words; do
+    mine+=" ${words[3]%%/*} "
+  done < <(ip -o -4 addr show scope global 2>/dev/null)
   for name in "${SLURMD_NODENAME-}" "$(uname -n)"; do
     [[ -n $name ]] || continue
-    read -r -a words < <(getent ahostsv4 "$name") || continue
-    REPLY=${words[0]}
-    if [[ $REPLY != 127.* ]]; then return 0; fi
+    while read -r address rest; do
+      REPLY=$address
+      if [[ $REPLY != 127.* && ${mine:-" $REPLY "} == *" $REPLY "* ]]; then return 0; fi
+    done < <(getent ahostsv4 "$name")
   done
-  read -r -a words < <(ip -o -4 addr show scope global 2>/dev/null) || return 1
-  REPLY=${words[3]%%/*}
+  read -r REPLY rest <<<"$mine"
+  [[ -n $REPLY ]]
 }
 
 # hpcorch_addresses NAME...: the addresses to listen on, in HPCORCH_IPS; the first is published.
@@ -362,6 +424,7 @@ hpcorch_ask() {
 
 # Secrets of one deployment: made once by whichever task is first, readable by the owner only.
 # Reads: HPCORCH_RUN_DIR HPCORCH_SECURITY HPCORCH_DATA_TLS HPCORCH_BUS_TLS
+#        HPCORCH_AI_COMMANDS
 
 # hpcorch_secret_file FILE USER: creates FILE unless it is there; link(2) makes that atomic.
 hpcorch_secret_file() {
@@ -431,6 +494,8 @@ hpcorch_acl() {
   # What data programs need of the commands that Redis files under "dangerous" or "admin".
   local data='~* &* +@all -@admin -@dangerous +info +keys +sort +restore'
   data+=' +cluster|slots +cluster|nodes +cluster|info +cluster|keyslot +cluster|myid'
+  # Servers file no module's commands under "admin".
+  if [[ $HPCORCH_AI_COMMANDS == 1 ]]; then data+=' -hpcorch.work -hpcorch.done -hpcorch.fail'; fi
   case $HPCORCH_SECURITY in
     open) return 0 ;;
     smartredis) printf 'user default on nopass %s\n' "$data" ;;
@@ -451,6 +516,7 @@ HPCORCH_TLS_OFFSET=5000
 # hpcorch_conf_word TEXT: TEXT as one quoted word of redis.conf, in REPLY.
 hpcorch_conf_word() {
   REPLY=${1//\\/\\\\}
+  REPLY=${REPLY//$'\n'/\\n}
   REPLY=\"${REPLY//\"/\\\"}\"
 }
 
@@ -513,11 +579,12 @@ hpcorch_write_conf() {
 # that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
+  hpcorch_shield "$HPCORCH_SERVER"
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" -
+      ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_SERVER" -
   ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
@@ -790,6 +857,8 @@ hpcorch_domains() {
 
 # hpcorch_choose_socket DOMAIN: the path of the Unix socket, in HPCORCH_SOCKET.
 hpcorch_choose_socket() {
+  # Bytes are limited, not letters.
+  local LC_ALL=C line
   HPCORCH_SOCKET=$HPCORCH_NODE_DIR/db.socket
   if [[ -n $HPCORCH_SOCKET_PATH ]]; then
     HPCORCH_SOCKET=$HPCORCH_SOCKET_PATH
@@ -799,9 +868,10 @@ hpcorch_choose_socket() {
     hpcorch_fail "the socket path $HPCORCH_SOCKET is longer than 107 bytes: use a shorter TMPDIR"
   fi
   # The server would take the name away from a living one: the kernel's table tells them apart.
-  if grep -qF -- " $HPCORCH_SOCKET" /proc/net/unix; then
-    hpcorch_fail "the socket $HPCORCH_SOCKET is in use by another server"
-  fi
+  while IFS= read -r line; do
+    [[ $line != *" $HPCORCH_SOCKET" ]] ||
+      hpcorch_fail "the socket $HPCORCH_SOCKET is in use by another server"
+  done </proc/net/unix
 }
 
 # hpcorch_extra_conf: the Unix socket, as redis.conf lines.
@@ -889,7 +959,8 @@ hpcorch_end_server() {
 hpcorch_keeper_ends() {
   local pid
   if [[ ! -e $HPCORCH_SHARED/ready ]]; then
-    hpcorch_publish "$HPCORCH_SHARED/failed" "${HPCORCH_REASON:-the keeper of the server has failed}"
+    # A full disk still has room for an empty file.
+    hpcorch_publish "$HPCORCH_SHARED/failed" "$HPCORCH_REASON" || : >"$HPCORCH_SHARED/failed"
   fi
   hpcorch_await_last_rank
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
@@ -944,7 +1015,8 @@ hpcorch_keep() {
 
 # The processes of a program (its ranks) with a server of their own beside them on each node: the
 # first rank there has it started, all wait until it answers, the last one out sees it gone.
-# Reads: HPCORCH_LAUNCHER_WORDS HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_SUFFIX HPCORCH_LIMIT_APP
+# Reads: HPCORCH_STRICT HPCORCH_LAUNCHER_WORDS HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_SUFFIX
+#        HPCORCH_LIMIT_APP
 
 # hpcorch_prepare_ranks: writes the script that the launcher starts for each process. It holds all
 # that this task knows, since launchers pass on neither every variable nor every argument.
@@ -956,10 +1028,11 @@ hpcorch_prepare_ranks() {
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]:0:launcher}" /bin/bash "$file")
   HPCORCH_RUN_NAME=$(od -An -v -tx1 -N6 /dev/urandom)
   HPCORCH_RUN_NAME=hpcorch.${HPCORCH_RUN_NAME//[^0-9a-f]/}
-  HPCORCH_TMPDIR=${TMPDIR:-/tmp}
+  hpcorch_tmpdir
+  HPCORCH_TMPDIR=$REPLY
   HPCORCH_RANK_PROGRAM=("${HPCORCH_PROGRAM[@]:launcher}")
   hpcorch_publish "$file" "$(
-    printf 'set -euo pipefail\n'
+    printf '%s\n' "$HPCORCH_STRICT"
     declare -f
     declare -p "${!HPCORCH_@}"
     printf 'hpcorch_rank\n'
@@ -1015,8 +1088,12 @@ hpcorch_join_node() {
   fi
   hpcorch_cpus_of self
   mine=$HPCORCH_SHARED/ranks/$$
-  printf '%s\n' "${HPCORCH_NUMBERS[*]}" >"$HPCORCH_SHARED/ranks/.$$"
-  mv -- "$HPCORCH_SHARED/ranks/.$$" "$mine"
+  if ! { printf '%s\n' "${HPCORCH_NUMBERS[*]}" >"$HPCORCH_SHARED/ranks/.$$" &&
+    mv -- "$HPCORCH_SHARED/ranks/.$$" "$mine"; }; then
+    # Without this process there is no keeper that would remove it.
+    if ((made)); then rm -rf -- "$HPCORCH_SHARED"; fi
+    hpcorch_fail "nothing can be written in $HPCORCH_TMPDIR: is it full? TMPDIR may name another"
+  fi
   if ((made)); then hpcorch_start_keeper; fi
 }
 
@@ -1036,13 +1113,16 @@ hpcorch_start_keeper() {
 
 # hpcorch_await_keeper: waits for this node's servers; their lines in HPCORCH_SERVERS.
 hpcorch_await_keeper() {
-  local deadline keeper
+  local deadline keeper reason
   hpcorch_clock
   deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 200))
   until [[ -e $HPCORCH_SHARED/ready ]]; do
     if [[ -e $HPCORCH_SHARED/failed ]]; then
-      hpcorch_fail "$(<"$HPCORCH_SHARED/failed")"
+      reason=$(<"$HPCORCH_SHARED/failed")
+      hpcorch_fail "${reason:-the keeper of the server has failed: is $HPCORCH_TMPDIR full?}"
     fi
+    [[ -d $HPCORCH_SHARED ]] ||
+      hpcorch_fail "the first process here could not write in $HPCORCH_TMPDIR: is it full?"
     hpcorch_clock
     # It has servers that answer, and loads models into them.
     if { read -r keeper <"$HPCORCH_SHARED/loading" && kill -0 "$keeper"; } 2>/dev/null; then
@@ -1170,8 +1250,10 @@ hpcorch_rank() {
   hpcorch_pin_rank
   # Only now is all known that a container must let through: this node's directory and its server.
   if declare -F hpcorch_enter_container >/dev/null; then hpcorch_enter_container; fi
+  hpcorch_shield "${HPCORCH_RANK_PROGRAM[0]}"
   hpcorch_exec ${HPCORCH_PIN_APP[@]+"${HPCORCH_PIN_APP[@]}"} env -- \
-    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
+    ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_RANK_PROGRAM[@]}" \
     <&0 {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- {HPCORCH_LOCK}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
@@ -1210,6 +1292,10 @@ hpcorch_worker_settings() {
   if [[ -e $HPCORCH_SECRETS/credentials ]]; then
     HPCORCH_WORKER_ENV[2]=HPCORCH_CREDENTIALS=$HPCORCH_SECRETS/credentials
   fi
+  # What AI.* commands ask for is handed out to administrators only.
+  if [[ -e $HPCORCH_SECRETS/admin-credentials ]]; then
+    HPCORCH_WORKER_ENV+=("HPCORCH_WORKER_CREDENTIALS=$HPCORCH_SECRETS/admin-credentials")
+  fi
   HPCORCH_PIN_WORKERS=(${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"})
   ((${#HPCORCH_WORKER_CPUS[@]})) || return 0
   if ((${#allowed[@]} == 0)); then
@@ -1229,8 +1315,9 @@ hpcorch_worker_settings() {
 
 # hpcorch_inference WORD...: becomes hpcorch's Python program for models.
 hpcorch_inference() {
-  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} \
-    env "${HPCORCH_WORKER_ENV[@]}" "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
+  hpcorch_shield "$HPCORCH_PYTHON"
+  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env "${HPCORCH_WORKER_ENV[@]}" \
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
 }
 
@@ -1422,8 +1509,10 @@ hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
   if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_shield "${HPCORCH_COMMAND[0]}"
   hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
-    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_COMMAND[@]}" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
@@ -1461,6 +1550,7 @@ HPCORCH_LIMIT_APP=1
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()
+HPCORCH_AI_COMMANDS=0
 HPCORCH_CLI=/opt/redis/redis-cli
 HPCORCH_SECURITY=password
 HPCORCH_DATA_TLS=0
@@ -1493,7 +1583,7 @@ HPCORCH_WORKERS=2
 HPCORCH_PYTHON=/opt/python3
 HPCORCH_WORKER_CPUS=()
 HPCORCH_WORKER_OPTIONS=(--share 2 --max-request 1073741824)
-HPCORCH_MODELS=/scratch/exp/app/models/a50b3584f9ff0686/list.json
+HPCORCH_MODELS=/scratch/exp/app/models/8b0957863883b06b/list.json
 
 HPCORCH_CODE=0
 hpcorch_begin

@@ -8,8 +8,17 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from pbs/ensemble.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 90b9d13116e3d023d1248523323a784f5c7701d94dc6ebc7840eb2b29c1f2e9a
+# sha256 of what follows: 2a56f39b4aa25e92bf58589b5eaf852006086b0b14f620e5b65d5b1adb184114
+# What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
+HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
+export -n SHELLOPTS BASHOPTS
+shopt -u dotglob expand_aliases failglob inherit_errexit lastpipe localvar_inherit nocaseglob \
+  nocasematch nullglob varredir_close xpg_echo 2>/dev/null || true'
+eval "$HPCORCH_STRICT"
+# Who starts it may have closed these, to be free of a terminal.
+[[ -e /dev/fd/1 ]] || exec >/dev/null
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
 
 HPCORCH_KIND=ensemble
 HPCORCH_NAME=ens
@@ -23,42 +32,60 @@ HPCORCH_TABLE_ROWS=1000
 # What a task of an ensemble runs: its row in the table of tasks, which tells its number too.
 # Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_TABLE_ROWS
 
-# hpcorch_read_task ROW: that row's words in HPCORCH_TASK, the task's number in HPCORCH_INDEX.
-# A row is: number, name, parameters, directory, count of variables, variables, program and
-# arguments; tabs end words, and what could be mistaken is escaped with backslashes.
-hpcorch_read_task() {
-  local file=$HPCORCH_RUN_DIR/task-table/$(($1 / HPCORCH_TABLE_ROWS)).tsv lines=() tries=0 place
-  HPCORCH_ROW=$1
-  # A network file system may show new files late.
-  until { mapfile -t -s $((HPCORCH_ROW % HPCORCH_TABLE_ROWS)) -n 1 lines <"$file"; } 2>/dev/null &&
-    ((${#lines[@]})); do
-    if ((++tries > 30)); then
-      printf '%s: error: there is no row %d in %s\n' "$HPCORCH_NAME" "$1" "$file" >&2
-      exit 1
+# hpcorch_words LINE: its words in HPCORCH_WORDS: tabs end them, and what could be mistaken is
+# escaped with backslashes.
+hpcorch_words() {
+  local place
+  mapfile -t -d $'\t' HPCORCH_WORDS < <(printf '%s' "$1")
+  for place in "${!HPCORCH_WORDS[@]}"; do
+    if [[ ${HPCORCH_WORDS[place]} == *\\* ]]; then
+      printf -v "HPCORCH_WORDS[$place]" '%b' "${HPCORCH_WORDS[place]}"
     fi
+  done
+}
+
+# hpcorch_lines FILE SKIP COUNT: that many lines after the first SKIP (COUNT 0: all) in HPCORCH_LINES.
+hpcorch_lines() {
+  local tries=0
+  # A network file system may show new files late.
+  until { mapfile -t -s "$2" -n "$3" HPCORCH_LINES <"$1"; } 2>/dev/null && ((${#HPCORCH_LINES[@]})); do
+    ((++tries <= 30)) || return 1
     sleep 1
   done
-  mapfile -t -d $'\t' HPCORCH_TASK < <(printf '%s' "${lines[0]}")
-  for place in "${!HPCORCH_TASK[@]}"; do
-    printf -v "HPCORCH_TASK[$place]" '%b' "${HPCORCH_TASK[place]}"
-  done
+}
+
+# hpcorch_read_task ROW: that row's words in HPCORCH_TASK, the task's number in HPCORCH_INDEX.
+hpcorch_read_task() {
+  local file=$HPCORCH_RUN_DIR/task-table/$(($1 / HPCORCH_TABLE_ROWS)).tsv
+  HPCORCH_ROW=$1
+  if ! hpcorch_lines "$file" $((HPCORCH_ROW % HPCORCH_TABLE_ROWS)) 1; then
+    printf '%s: error: there is no row %d in %s\n' "$HPCORCH_NAME" "$1" "$file" >&2
+    exit 1
+  fi
+  hpcorch_words "${HPCORCH_LINES[0]}"
+  HPCORCH_TASK=("${HPCORCH_WORDS[@]}")
   HPCORCH_INDEX=${HPCORCH_TASK[0]}
 }
 
 # hpcorch_take_task: the row's program is run in the row's directory, where its output can be found.
+# A row is: number, name, directory, number of its list of files or -, count of parameters, their
+# names and values, count of variables, variables, program and arguments.
 hpcorch_take_task() {
-  local variables=${HPCORCH_TASK[4]} ending link
-  HPCORCH_WORK_DIR=${HPCORCH_TASK[3]}
-  HPCORCH_PROGRAM_ENV=("${HPCORCH_TASK[@]:5:variables}")
-  HPCORCH_PROGRAM=("${HPCORCH_TASK[@]:5+variables}")
+  local at=$((5 + 2 * HPCORCH_TASK[4])) count ending link
+  HPCORCH_WORK_DIR=${HPCORCH_TASK[2]}
+  count=${HPCORCH_TASK[at]}
+  HPCORCH_PROGRAM_ENV=("${HPCORCH_TASK[@]:at+1:count}")
+  HPCORCH_PROGRAM=("${HPCORCH_TASK[@]:at+1+count}")
   mkdir -p -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot make the directory $HPCORCH_WORK_DIR"
   for ending in out err; do
     link=$HPCORCH_WORK_DIR/${HPCORCH_TASK[1]}.$ending
     if [[ -e $link && ! -L $link ]]; then continue; fi
     ln -sfn -- "$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.$ending" "$link"
   done
+  if [[ ${HPCORCH_TASK[3]} != - ]]; then hpcorch_put_files "${HPCORCH_TASK[3]}"; fi
 }
 
+: "${3:-${PBS_JOBID:-${SLURM_JOB_ID:?this script is for the inside of a PBS job: use qsub}}}"
 # Torque has another name for it; the qsub of Slurm leaves Slurm's variables only.
 HPCORCH_INDEX=${PBS_ARRAY_INDEX-}
 for REPLY in "${PBS_ARRAYID-}" "${SLURM_ARRAY_TASK_ID-}" 0; do
@@ -85,10 +112,10 @@ HPCORCH_WALLTIME_SECONDS=0
 # hpcorch_signal_meaning: PBS sends SIGTERM when somebody deletes a job and when its walltime is
 # over. The second is recorded as the warning that other batch systems send then.
 hpcorch_signal_meaning() {
-  local slack=$((HPCORCH_WALLTIME_SECONDS < 60 ? HPCORCH_WALLTIME_SECONDS / 10 : 5))
+  # The clock of PBS began a little before this script did; how much shows in short walltimes.
+  local slack=$((HPCORCH_WALLTIME_SECONDS < 10 ? HPCORCH_WALLTIME_SECONDS / 2 : 5))
   [[ $HPCORCH_SIGNAL == TERM ]] && ((HPCORCH_WALLTIME_SECONDS)) || return 0
   hpcorch_clock
-  # The clock of PBS began a little before this script did.
   if ((REPLY - HPCORCH_STARTED >= (HPCORCH_WALLTIME_SECONDS - slack) * 100)); then
     HPCORCH_SIGNAL=USR1
   fi
@@ -112,12 +139,13 @@ hpcorch_announce() {
 # hpcorch_say TEXT...: one line of progress.
 hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
 
-# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+# hpcorch_fail TEXT...: ends the task with code HPCORCH_FAILURE (default 1); the text goes to its error
+# log and its exit record.
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
   hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
-  exit 1
+  exit "${HPCORCH_FAILURE:-1}"
 }
 
 # hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
@@ -146,8 +174,7 @@ hpcorch_json() {
 
 # hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
 hpcorch_publish() {
-  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
-  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp" && mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
 }
 
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
@@ -175,8 +202,8 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG" "${HPCORCH_PER_ELEMENT:-1}"
       printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
         "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
@@ -216,16 +243,37 @@ hpcorch_exec() {
   exec "$@"
 }
 
+# hpcorch_shield PROGRAM: the words to put before it where env(1) starts it, in HPCORCH_SHIELD: a path
+# with a '=' would be a variable there, and is a program to nice(1).
+hpcorch_shield() {
+  HPCORCH_SHIELD=()
+  if [[ $1 == *=* ]]; then HPCORCH_SHIELD=(nice -n 0); fi
+}
+
+# hpcorch_tmpdir: where private files of this node go, in REPLY: a full path, since others look there too.
+hpcorch_tmpdir() {
+  REPLY=${TMPDIR:-/tmp}
+  if [[ $REPLY != /* ]]; then REPLY=$PWD/$REPLY; fi
+}
+
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
 hpcorch_node_dir() {
-  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
-    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+  hpcorch_tmpdir
+  HPCORCH_NODE_DIR=$(mktemp -d "$REPLY/hpcorch.XXXXXXXX") || hpcorch_fail "cannot make a directory in $REPLY"
+}
+
+# hpcorch_last_words CODE: why the script broke off, in HPCORCH_REASON: what it complained of last.
+hpcorch_last_words() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err
+  HPCORCH_REASON=$(tail -n 1 -- "$log" 2>/dev/null) || true
+  HPCORCH_REASON="the job script broke off with code $1${HPCORCH_REASON:+: $HPCORCH_REASON}"
 }
 
 # hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
@@ -297,8 +345,10 @@ hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
   if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_shield "${HPCORCH_COMMAND[0]}"
   hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
-    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_COMMAND[@]}" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""

@@ -2,8 +2,17 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 22fac509086cf273e82ad1b7be5cbe94105693069cf9b77118b0f16c07cb19d4
+# sha256 of what follows: e5f5fb878e49c54e03d374023e21e3b869be1df61cc8604e1b3dacc6e7d9ad58
+# What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
+HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
+export -n SHELLOPTS BASHOPTS
+shopt -u dotglob expand_aliases failglob inherit_errexit lastpipe localvar_inherit nocaseglob \
+  nocasematch nullglob varredir_close xpg_echo 2>/dev/null || true'
+eval "$HPCORCH_STRICT"
+# Who starts it may have closed these, to be free of a terminal.
+[[ -e /dev/fd/1 ]] || exec >/dev/null
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
 
 HPCORCH_KIND=database
 HPCORCH_NAME=orchestrator
@@ -15,9 +24,11 @@ HPCORCH_SCHEDULER=pbs-steps
 # The tasks that are elsewhere learn it from their arguments.
 : "${5:-${PBS_JOBID:?this script is for the inside of a PBS job}}"
 HPCORCH_STARTER=pbsdsh
+HPCORCH_TASKS_PER_HOST=1
 
 # A gang: one job of several nodes, whose script starts itself once on each of them.
-# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_STARTER PBS_JOBID PBS_NODEFILE
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_TASKS_PER_HOST HPCORCH_STARTER
+#        PBS_JOBID PBS_NODEFILE
 
 # hpcorch_gang_hosts: the job's nodes as PBS spells them, each once, in HPCORCH_HOSTS; in
 # HPCORCH_HOST_LINES where each stands first in the list, which has a line for each MPI process.
@@ -33,22 +44,24 @@ hpcorch_gang_hosts() {
     line=$((line + 1))
   done <"$PBS_NODEFILE"
   REPLY="PBS gave the job ${#HPCORCH_HOSTS[@]} node(s) for $HPCORCH_ELEMENTS tasks"
-  ((${#HPCORCH_HOSTS[@]} >= HPCORCH_ELEMENTS))
+  if ((HPCORCH_TASKS_PER_HOST > 1)); then REPLY+=", $HPCORCH_TASKS_PER_HOST on each"; fi
+  ((${#HPCORCH_HOSTS[@]} * HPCORCH_TASKS_PER_HOST >= HPCORCH_ELEMENTS))
 }
 
-# hpcorch_gang_start INDEX WORDS...: becomes the program that runs WORDS on the node of that index.
+# hpcorch_gang_start INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
 hpcorch_gang_start() {
-  local index=$1 host=${HPCORCH_HOSTS[$1]}
+  local place=$(($1 / HPCORCH_TASKS_PER_HOST))
+  local host=${HPCORCH_HOSTS[place]}
   shift
   case $HPCORCH_STARTER in
     mpiexec) exec mpiexec -n "$HPCORCH_ELEMENTS" "$@" ;;
-    *) if ((index == 0)); then exec "$@"; fi ;;
+    *) if ((place == 0)); then exec "$@"; fi ;;
   esac
   case $HPCORCH_STARTER in
     pbs_tmrsh) exec pbs_tmrsh "$host" "$@" ;;
     # Its end hangs up the terminal, by which the other side learns that the job is over.
     ssh) exec ssh -tt -o BatchMode=yes "$host" "$(printf '%q ' "$@")" ;;
-    *) exec pbsdsh -n "${HPCORCH_HOST_LINES[index]}" -- "$@" ;;
+    *) exec pbsdsh -n "${HPCORCH_HOST_LINES[place]}" -- "$@" ;;
   esac
 }
 
@@ -80,7 +93,7 @@ hpcorch_gang_code() {
   REPLY=$code
 }
 
-# hpcorch_gang SCRIPT: runs all tasks, each on a node of its own; ends with the highest exit code.
+# hpcorch_gang SCRIPT: runs all tasks, as many on a node as it takes; ends with the highest exit code.
 hpcorch_gang() {
   local copy=$HPCORCH_RUN_DIR/.gang.$PBS_JOBID starters=() starter index last code=0
   if ! hpcorch_gang_hosts; then
@@ -122,29 +135,48 @@ hpcorch_gang_element() {
   export PBS_JOBID=$2 PATH=$3
 }
 
-# Tasks on distinct nodes of a PBS job that is there already.
-# Reads: HPCORCH_STARTER HPCORCH_HOSTS HPCORCH_RUN_DIR HPCORCH_ELEMENTS PBS_JOBID
+# Exit records of tasks that could not write their own.
+# Reads: HPCORCH_RUN_DIR
+
+# hpcorch_record INDEX JOB CODE REASON: writes it, unless the task has left one in that job.
+hpcorch_record() {
+  local file=$HPCORCH_RUN_DIR/exit/$1
+  if [[ -e $file ]] && grep -qF "\"job\":\"$2\"" -- "$file"; then return 0; fi
+  (
+    umask 077
+    mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+    printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' "$@" \
+      >"$file.tmp"
+  )
+  mv -f -- "$file.tmp" "$file"
+}
+
+# hpcorch_is_file: refuses a script that came through a pipe, since its tasks run it again.
+hpcorch_is_file() {
+  if [[ -n ${BASH_SOURCE[1]-} ]]; then return 0; fi
+  printf '%s: error: write the script into a file and run it by: bash FILE\n' "$HPCORCH_NAME" >&2
+  exit 2
+}
+
+# Tasks on the nodes of a PBS job that is there already.
+# Reads: HPCORCH_STARTER HPCORCH_HOSTS HPCORCH_TASKS_PER_HOST HPCORCH_ELEMENTS PBS_JOBID
 
 # hpcorch_find_hosts: the nodes for the tasks; without enough of them every task has failed.
 hpcorch_find_hosts() {
   local index
   hpcorch_gang_hosts && return
-  umask 077
-  mkdir -p -- "$HPCORCH_RUN_DIR/exit"
   for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    printf '{"index":%d,"job":"%d","code":1,"signal":null,"elapsed":0,"reason":"%s"}\n' \
-      "$index" "$$" "$REPLY" >"$HPCORCH_RUN_DIR/exit/$index.tmp"
-    mv -f -- "$HPCORCH_RUN_DIR/exit/$index.tmp" "$HPCORCH_RUN_DIR/exit/$index"
+    hpcorch_record "$index" "$$" 1 "$REPLY"
   done
   exit 1
 }
 
-# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS on the node of that index.
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
 hpcorch_launch_task() {
   # Elsewhere the search path is a poor one, and ssh brings none of PBS's variables.
   local words=("${@:2}" "$PBS_JOBID" "$PATH")
   if [[ $HPCORCH_STARTER == mpiexec ]]; then
-    exec mpiexec -n 1 -host "${HPCORCH_HOSTS[$1]}" "${words[@]}"
+    exec mpiexec -n 1 -host "${HPCORCH_HOSTS[$1 / HPCORCH_TASKS_PER_HOST]}" "${words[@]}"
   fi
   hpcorch_gang_start "$1" "${words[@]}"
 }
@@ -167,15 +199,10 @@ hpcorch_has_record() {
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
 
-# hpcorch_record_death PLACE CODE: writes the exit record of a task that could not.
-hpcorch_record_death() {
-  local file job=${HPCORCH_MARK:-$$}
-  if hpcorch_has_record "$1"; then return 0; fi
-  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
-  printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
-    "$HPCORCH_INDEX" "$job" "$2" "the task died without a record, exit code $2" >"$file.tmp"
-  chmod 600 -- "$file.tmp"
-  mv -f -- "$file.tmp" "$file"
+# hpcorch_forget_earlier TOKEN: removes what an earlier run by hand has left, for which no driver has
+# seen to it: process ids come back, in containers every time, and make its records look like ours.
+hpcorch_forget_earlier() {
+  if [[ $1 == by-hand-* ]]; then rm -rf -- "$HPCORCH_RUN_DIR"/{exit,shards}; fi
 }
 
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
@@ -203,7 +230,10 @@ hpcorch_reap() {
   wait "$pid" || code=$?
   if ((code < 0)); then code=143; fi
   unset "HPCORCH_TASKS[$1]"
-  hpcorch_record_death "$1" "$code"
+  if ! hpcorch_has_record "$1"; then
+    hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \
+      "the task died without a record, exit code $code"
+  fi
   HPCORCH_WORST=$((code > HPCORCH_WORST ? code : HPCORCH_WORST))
 }
 
@@ -215,6 +245,7 @@ hpcorch_supervise() {
   HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
+  hpcorch_forget_earlier "$2"
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   exec {HPCORCH_IDLE}<> <(:)
   trap hpcorch_forward TERM INT HUP
@@ -227,6 +258,8 @@ hpcorch_supervise() {
         hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
           </dev/null {HPCORCH_IDLE}>&- &
         HPCORCH_TASKS[next]=$!
+        # A request to end that came meanwhile has not reached this one.
+        ((HPCORCH_COUNT)) || kill -TERM "$!" 2>/dev/null || true
       fi
       next=$((next + 1))
     done
@@ -248,7 +281,10 @@ case ${1-} in
     hpcorch_supervise "$0" "$2"
     ;;
   # Started by hand: the same process again, with a token that others can find it by.
-  *) exec bash "$0" --token "by-hand-$$" ;;
+  *)
+    hpcorch_is_file
+    exec bash "$0" --token "by-hand-$(</proc/sys/kernel/random/uuid)"
+    ;;
 esac
 HPCORCH_INDEX=$2
 HPCORCH_JOB=$3
@@ -272,12 +308,13 @@ hpcorch_announce() {
 # hpcorch_say TEXT...: one line of progress.
 hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
 
-# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+# hpcorch_fail TEXT...: ends the task with code HPCORCH_FAILURE (default 1); the text goes to its error
+# log and its exit record.
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
   hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
-  exit 1
+  exit "${HPCORCH_FAILURE:-1}"
 }
 
 # hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
@@ -306,8 +343,7 @@ hpcorch_json() {
 
 # hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
 hpcorch_publish() {
-  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
-  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp" && mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
 }
 
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
@@ -335,8 +371,8 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG" "${HPCORCH_PER_ELEMENT:-1}"
       printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
         "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
@@ -376,16 +412,37 @@ hpcorch_exec() {
   exec "$@"
 }
 
+# hpcorch_shield PROGRAM: the words to put before it where env(1) starts it, in HPCORCH_SHIELD: a path
+# with a '=' would be a variable there, and is a program to nice(1).
+hpcorch_shield() {
+  HPCORCH_SHIELD=()
+  if [[ $1 == *=* ]]; then HPCORCH_SHIELD=(nice -n 0); fi
+}
+
+# hpcorch_tmpdir: where private files of this node go, in REPLY: a full path, since others look there too.
+hpcorch_tmpdir() {
+  REPLY=${TMPDIR:-/tmp}
+  if [[ $REPLY != /* ]]; then REPLY=$PWD/$REPLY; fi
+}
+
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
 hpcorch_node_dir() {
-  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
-    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+  hpcorch_tmpdir
+  HPCORCH_NODE_DIR=$(mktemp -d "$REPLY/hpcorch.XXXXXXXX") || hpcorch_fail "cannot make a directory in $REPLY"
+}
+
+# hpcorch_last_words CODE: why the script broke off, in HPCORCH_REASON: what it complained of last.
+hpcorch_last_words() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err
+  HPCORCH_REASON=$(tail -n 1 -- "$log" 2>/dev/null) || true
+  HPCORCH_REASON="the job script broke off with code $1${HPCORCH_REASON:+: $HPCORCH_REASON}"
 }
 
 # hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
@@ -424,17 +481,22 @@ hpcorch_interface_ip() {
   REPLY=${words[3]%%/*}
 }
 
-# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY.
+# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY. A name may
+# stand for several, and for some that are not this node's.
 hpcorch_own_ip() {
-  local words=() name
+  local words=() name address rest mine=""
+  while read -r -a words; do
+    mine+=" ${words[3]%%/*} "
+  done < <(ip -o -4 addr show scope global 2>/dev/null)
   for name in "${SLURMD_NODENAME-}" "$(uname -n)"; do
     [[ -n $name ]] || continue
-    read -r -a words < <(getent ahostsv4 "$name") || continue
-    REPLY=${words[0]}
-    if [[ $REPLY != 127.* ]]; then return 0; fi
+    while read -r address rest; do
+      REPLY=$address
+      if [[ $REPLY != 127.* && ${mine:-" $REPLY "} == *" $REPLY "* ]]; then return 0; fi
+    done < <(getent ahostsv4 "$name")
   done
-  read -r -a words < <(ip -o -4 addr show scope global 2>/dev/null) || return 1
-  REPLY=${words[3]%%/*}
+  read -r REPLY rest <<<"$mine"
+  [[ -n $REPLY ]]
 }
 
 # hpcorch_addresses NAME...: the addresses to listen on, in HPCORCH_IPS; the first is published.
@@ -504,6 +566,7 @@ hpcorch_ask() {
 
 # Secrets of one deployment: made once by whichever task is first, readable by the owner only.
 # Reads: HPCORCH_RUN_DIR HPCORCH_SECURITY HPCORCH_DATA_TLS HPCORCH_BUS_TLS
+#        HPCORCH_AI_COMMANDS
 
 # hpcorch_secret_file FILE USER: creates FILE unless it is there; link(2) makes that atomic.
 hpcorch_secret_file() {
@@ -573,6 +636,8 @@ hpcorch_acl() {
   # What data programs need of the commands that Redis files under "dangerous" or "admin".
   local data='~* &* +@all -@admin -@dangerous +info +keys +sort +restore'
   data+=' +cluster|slots +cluster|nodes +cluster|info +cluster|keyslot +cluster|myid'
+  # Servers file no module's commands under "admin".
+  if [[ $HPCORCH_AI_COMMANDS == 1 ]]; then data+=' -hpcorch.work -hpcorch.done -hpcorch.fail'; fi
   case $HPCORCH_SECURITY in
     open) return 0 ;;
     smartredis) printf 'user default on nopass %s\n' "$data" ;;
@@ -593,6 +658,7 @@ HPCORCH_TLS_OFFSET=5000
 # hpcorch_conf_word TEXT: TEXT as one quoted word of redis.conf, in REPLY.
 hpcorch_conf_word() {
   REPLY=${1//\\/\\\\}
+  REPLY=${REPLY//$'\n'/\\n}
   REPLY=\"${REPLY//\"/\\\"}\"
 }
 
@@ -655,11 +721,12 @@ hpcorch_write_conf() {
 # that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
+  hpcorch_shield "$HPCORCH_SERVER"
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" -
+      ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_SERVER" -
   ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
@@ -736,7 +803,8 @@ hpcorch_publish_shard() {
   hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.json" "$(
     printf '{"index":%d,"job":"%s","generation":%d,"host":"%s",' \
       "$HPCORCH_INDEX" "$HPCORCH_JOB" "$HPCORCH_GENERATION" "$host"
-    printf '"ip":"%s","port":%d,"bus_port":%d,"pid":%d}' "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$"
+    printf '"ip":"%s","port":%d,"bus_port":%d,"pid":%d,"cpus":"%s"}' \
+      "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$" "${HPCORCH_OWN_CPUS-}"
   )"
 }
 
@@ -956,9 +1024,9 @@ hpcorch_start_shard() {
     hpcorch_publish_shard "$HPCORCH_PORT"
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
       hpcorch_await_all .json
+      if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_refuse_shared_cpus; fi
       hpcorch_write_nodes
     fi
-    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi
@@ -1045,10 +1113,13 @@ hpcorch_tell_end() {
 
 # hpcorch_run_shard: the whole life of a shard; its server's exit code becomes the task's.
 hpcorch_run_shard() {
+  # One that is there is of a run that could not take it back, or of this task's earlier life.
+  rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
   hpcorch_node_dir
   hpcorch_addresses "${HPCORCH_INTERFACES[@]}"
   hpcorch_credentials
   hpcorch_checkpoint_begin
+  if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
   hpcorch_start_shard
   if [[ $HPCORCH_CLUSTER == 1 ]]; then hpcorch_await_cluster "$HPCORCH_PORT"; fi
   if declare -F hpcorch_start_workers >/dev/null; then
@@ -1085,6 +1156,7 @@ HPCORCH_SHARD_CPUS=()
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()
+HPCORCH_AI_COMMANDS=0
 HPCORCH_CLI=/opt/redis/redis-cli
 HPCORCH_SECURITY=password
 HPCORCH_DATA_TLS=0

@@ -3,12 +3,22 @@
 #SBATCH --comment=hpcorch:0123456789abcdef
 #SBATCH --nodes=3
 #SBATCH --ntasks-per-node=2
+#SBATCH --cpus-per-task=4
 #SBATCH --exclusive
 # database orchestrator, 5 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 19fd9b889e3bd079f62ef992e8facac9a4a226808a069f0e307991dd8b15a161
+# sha256 of what follows: 9161d986e611b19ee7cad2475bd8ed5b34b301c7cfa9b596064b089c5845d966
+# What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
+HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
+export -n SHELLOPTS BASHOPTS
+shopt -u dotglob expand_aliases failglob inherit_errexit lastpipe localvar_inherit nocaseglob \
+  nocasematch nullglob varredir_close xpg_echo 2>/dev/null || true'
+eval "$HPCORCH_STRICT"
+# Who starts it may have closed these, to be free of a terminal.
+[[ -e /dev/fd/1 ]] || exec >/dev/null
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
 
 HPCORCH_KIND=database
 HPCORCH_NAME=orchestrator
@@ -17,6 +27,7 @@ HPCORCH_ELEMENTS=5
 HPCORCH_GANG=true
 HPCORCH_SCHEDULER=slurm
 
+: "${SLURM_JOB_ID:?this script is for the inside of a Slurm job: use sbatch}"
 HPCORCH_HOST_COUNT=3
 HPCORCH_TASKS_PER_HOST=2
 HPCORCH_RUN_ARGS=()
@@ -66,12 +77,13 @@ hpcorch_announce() {
 # hpcorch_say TEXT...: one line of progress.
 hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
 
-# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+# hpcorch_fail TEXT...: ends the task with code HPCORCH_FAILURE (default 1); the text goes to its error
+# log and its exit record.
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
   hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
-  exit 1
+  exit "${HPCORCH_FAILURE:-1}"
 }
 
 # hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
@@ -100,8 +112,7 @@ hpcorch_json() {
 
 # hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
 hpcorch_publish() {
-  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
-  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp" && mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
 }
 
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
@@ -129,8 +140,8 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG" "${HPCORCH_PER_ELEMENT:-1}"
       printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
         "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
@@ -170,16 +181,37 @@ hpcorch_exec() {
   exec "$@"
 }
 
+# hpcorch_shield PROGRAM: the words to put before it where env(1) starts it, in HPCORCH_SHIELD: a path
+# with a '=' would be a variable there, and is a program to nice(1).
+hpcorch_shield() {
+  HPCORCH_SHIELD=()
+  if [[ $1 == *=* ]]; then HPCORCH_SHIELD=(nice -n 0); fi
+}
+
+# hpcorch_tmpdir: where private files of this node go, in REPLY: a full path, since others look there too.
+hpcorch_tmpdir() {
+  REPLY=${TMPDIR:-/tmp}
+  if [[ $REPLY != /* ]]; then REPLY=$PWD/$REPLY; fi
+}
+
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
 hpcorch_node_dir() {
-  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
-    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+  hpcorch_tmpdir
+  HPCORCH_NODE_DIR=$(mktemp -d "$REPLY/hpcorch.XXXXXXXX") || hpcorch_fail "cannot make a directory in $REPLY"
+}
+
+# hpcorch_last_words CODE: why the script broke off, in HPCORCH_REASON: what it complained of last.
+hpcorch_last_words() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err
+  HPCORCH_REASON=$(tail -n 1 -- "$log" 2>/dev/null) || true
+  HPCORCH_REASON="the job script broke off with code $1${HPCORCH_REASON:+: $HPCORCH_REASON}"
 }
 
 # hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
@@ -218,17 +250,22 @@ hpcorch_interface_ip() {
   REPLY=${words[3]%%/*}
 }
 
-# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY.
+# hpcorch_own_ip: the address that this node's name stands for, or its first one, in REPLY. A name may
+# stand for several, and for some that are not this node's.
 hpcorch_own_ip() {
-  local words=() name
+  local words=() name address rest mine=""
+  while read -r -a words; do
+    mine+=" ${words[3]%%/*} "
+  done < <(ip -o -4 addr show scope global 2>/dev/null)
   for name in "${SLURMD_NODENAME-}" "$(uname -n)"; do
     [[ -n $name ]] || continue
-    read -r -a words < <(getent ahostsv4 "$name") || continue
-    REPLY=${words[0]}
-    if [[ $REPLY != 127.* ]]; then return 0; fi
+    while read -r address rest; do
+      REPLY=$address
+      if [[ $REPLY != 127.* && ${mine:-" $REPLY "} == *" $REPLY "* ]]; then return 0; fi
+    done < <(getent ahostsv4 "$name")
   done
-  read -r -a words < <(ip -o -4 addr show scope global 2>/dev/null) || return 1
-  REPLY=${words[3]%%/*}
+  read -r REPLY rest <<<"$mine"
+  [[ -n $REPLY ]]
 }
 
 # hpcorch_addresses NAME...: the addresses to listen on, in HPCORCH_IPS; the first is published.
@@ -298,6 +335,7 @@ hpcorch_ask() {
 
 # Secrets of one deployment: made once by whichever task is first, readable by the owner only.
 # Reads: HPCORCH_RUN_DIR HPCORCH_SECURITY HPCORCH_DATA_TLS HPCORCH_BUS_TLS
+#        HPCORCH_AI_COMMANDS
 
 # hpcorch_secret_file FILE USER: creates FILE unless it is there; link(2) makes that atomic.
 hpcorch_secret_file() {
@@ -367,6 +405,8 @@ hpcorch_acl() {
   # What data programs need of the commands that Redis files under "dangerous" or "admin".
   local data='~* &* +@all -@admin -@dangerous +info +keys +sort +restore'
   data+=' +cluster|slots +cluster|nodes +cluster|info +cluster|keyslot +cluster|myid'
+  # Servers file no module's commands under "admin".
+  if [[ $HPCORCH_AI_COMMANDS == 1 ]]; then data+=' -hpcorch.work -hpcorch.done -hpcorch.fail'; fi
   case $HPCORCH_SECURITY in
     open) return 0 ;;
     smartredis) printf 'user default on nopass %s\n' "$data" ;;
@@ -387,6 +427,7 @@ HPCORCH_TLS_OFFSET=5000
 # hpcorch_conf_word TEXT: TEXT as one quoted word of redis.conf, in REPLY.
 hpcorch_conf_word() {
   REPLY=${1//\\/\\\\}
+  REPLY=${REPLY//$'\n'/\\n}
   REPLY=\"${REPLY//\"/\\\"}\"
 }
 
@@ -449,11 +490,12 @@ hpcorch_write_conf() {
 # that PBS makes for the tasks of an array have brackets in their names.
 hpcorch_launch() {
   HPCORCH_SERVER_LOG=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX${HPCORCH_LOG_TAG-}.log
+  hpcorch_shield "$HPCORCH_SERVER"
   (
     cd -- "$HPCORCH_NODE_DIR" || exit 1
     exec ${HPCORCH_PIN_SERVER[@]+"${HPCORCH_PIN_SERVER[@]}"} \
       env ${HPCORCH_SERVER_ENV[@]+"${HPCORCH_SERVER_ENV[@]}"} \
-      "$HPCORCH_SERVER" -
+      ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_SERVER" -
   ) <"$HPCORCH_NODE_DIR/server.conf" >"$HPCORCH_SERVER_LOG" 2>&1 \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
@@ -530,7 +572,8 @@ hpcorch_publish_shard() {
   hpcorch_publish "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.json" "$(
     printf '{"index":%d,"job":"%s","generation":%d,"host":"%s",' \
       "$HPCORCH_INDEX" "$HPCORCH_JOB" "$HPCORCH_GENERATION" "$host"
-    printf '"ip":"%s","port":%d,"bus_port":%d,"pid":%d}' "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$"
+    printf '"ip":"%s","port":%d,"bus_port":%d,"pid":%d,"cpus":"%s"}' \
+      "${HPCORCH_IPS[0]}" "$1" "$REPLY" "$$" "${HPCORCH_OWN_CPUS-}"
   )"
 }
 
@@ -715,27 +758,35 @@ hpcorch_pin_server() {
 
 # Shards of a standard database, each on CPUs of its own.
 # Reads: HPCORCH_SHARD_CPUS (one word for each shard of a host: its numbers inside the allowed CPUs)
+#        HPCORCH_PLACE (which of its host's shards this is)
 
-# hpcorch_place_on_host: how many shards of lower number are on this shard's host, in REPLY.
-hpcorch_place_on_host() {
-  local index place=0
-  for ((index = 0; index < HPCORCH_INDEX; index++)); do
-    hpcorch_read_shard "$index" || hpcorch_fail "shard $index took back its address"
-    if [[ $HPCORCH_SHARD_IP == "${HPCORCH_IPS[0]}" ]]; then place=$((place + 1)); fi
-  done
-  REPLY=$place
+# hpcorch_pin_shard: the words before the server's own, in HPCORCH_PIN_SERVER; which CPUs that are, as
+# others will read it, in HPCORCH_OWN_CPUS.
+hpcorch_pin_shard() {
+  hpcorch_cpus_of self
+  ((HPCORCH_PLACE < ${#HPCORCH_SHARD_CPUS[@]})) || hpcorch_fail "this is shard number" \
+    "$((HPCORCH_PLACE + 1)) on $(uname -n), which has CPUs for ${#HPCORCH_SHARD_CPUS[@]} (shards_per_host)"
+  read -r -a HPCORCH_DB_CPUS <<<"${HPCORCH_SHARD_CPUS[HPCORCH_PLACE]}"
+  hpcorch_pin_server "${HPCORCH_NUMBERS[@]}"
+  hpcorch_join "${HPCORCH_SERVER_CPUS[@]}"
+  HPCORCH_OWN_CPUS=$REPLY
 }
 
-# hpcorch_pin_shard: the words before the server's own, in HPCORCH_PIN_SERVER.
-hpcorch_pin_shard() {
-  local place
-  hpcorch_place_on_host
-  place=$REPLY
-  hpcorch_cpus_of self
-  ((place < ${#HPCORCH_SHARD_CPUS[@]})) || hpcorch_fail "this is shard number $((place + 1)) on" \
-    "$(uname -n), which has CPUs for ${#HPCORCH_SHARD_CPUS[@]} (shards_per_host)"
-  read -r -a HPCORCH_DB_CPUS <<<"${HPCORCH_SHARD_CPUS[place]}"
-  hpcorch_pin_server "${HPCORCH_NUMBERS[@]}"
+# hpcorch_refuse_shared_cpus: ends the task if a shard of lower number has one of its CPUs: a batch
+# system that was not asked for whole nodes may put two elements of an array on one.
+hpcorch_refuse_shared_cpus() {
+  local index host text
+  hpcorch_json "$(uname -n)"
+  host=$REPLY
+  for ((index = 0; index < HPCORCH_INDEX; index++)); do
+    { IFS= read -r text <"$HPCORCH_RUN_DIR/shards/$index.json"; } 2>/dev/null || continue
+    [[ $text == *"\"host\":\"$host\""* && $text =~ \"cpus\":\"([0-9,]+)\" ]] || continue
+    hpcorch_expand "${BASH_REMATCH[1]}"
+    hpcorch_common "${HPCORCH_SERVER_CPUS[@]}" -- "${HPCORCH_NUMBERS[@]}"
+    hpcorch_join ${HPCORCH_NUMBERS[@]+"${HPCORCH_NUMBERS[@]}"}
+    [[ -z $REPLY ]] || hpcorch_fail "shard $index has CPU $REPLY of $(uname -n) too:" \
+      "the batch system put both on one node"
+  done
 }
 
 # What a database keeps when it was asked to: a set of files, one for each shard. A run writes a set
@@ -853,9 +904,9 @@ hpcorch_start_shard() {
     hpcorch_publish_shard "$HPCORCH_PORT"
     if [[ $HPCORCH_CLUSTER == 1 ]]; then
       hpcorch_await_all .json
+      if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_refuse_shared_cpus; fi
       hpcorch_write_nodes
     fi
-    if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
     hpcorch_write_conf "$HPCORCH_PORT"
     hpcorch_launch
     if hpcorch_await_answer "$HPCORCH_PORT"; then break; fi
@@ -942,10 +993,13 @@ hpcorch_tell_end() {
 
 # hpcorch_run_shard: the whole life of a shard; its server's exit code becomes the task's.
 hpcorch_run_shard() {
+  # One that is there is of a run that could not take it back, or of this task's earlier life.
+  rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
   hpcorch_node_dir
   hpcorch_addresses "${HPCORCH_INTERFACES[@]}"
   hpcorch_credentials
   hpcorch_checkpoint_begin
+  if ((${#HPCORCH_SHARD_CPUS[@]})); then hpcorch_pin_shard; fi
   hpcorch_start_shard
   if [[ $HPCORCH_CLUSTER == 1 ]]; then hpcorch_await_cluster "$HPCORCH_PORT"; fi
   if declare -F hpcorch_start_workers >/dev/null; then
@@ -979,9 +1033,13 @@ HPCORCH_RESTORE=''
 HPCORCH_SECRETS=$HPCORCH_RUN_DIR
 HPCORCH_PIN_SERVER=()
 HPCORCH_SHARD_CPUS=('0 1 2 3' '4 5 6 7')
+HPCORCH_PLACE=$((HPCORCH_INDEX % 2))
+# srun spreads tasks in its own way.
+HPCORCH_PLACE=$SLURM_LOCALID
 HPCORCH_SERVER=/opt/redis/redis-server
 HPCORCH_SERVER_ENV=(GLIBC_TUNABLES=glibc.malloc.hugetlb=1)
 HPCORCH_MODULES=()
+HPCORCH_AI_COMMANDS=0
 HPCORCH_CLI=/opt/redis/redis-cli
 HPCORCH_SECURITY=password
 HPCORCH_DATA_TLS=0

@@ -7,8 +7,17 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: d3c3d3cad7b7d04730f6e6374801298666b729cc2a9300098075f47a80a26ba0
+# sha256 of what follows: 47a73ba690ed45df8e387ee02fdc50e017deac2036c0c7256506113a7b312942
+# What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
+HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
+export -n SHELLOPTS BASHOPTS
+shopt -u dotglob expand_aliases failglob inherit_errexit lastpipe localvar_inherit nocaseglob \
+  nocasematch nullglob varredir_close xpg_echo 2>/dev/null || true'
+eval "$HPCORCH_STRICT"
+# Who starts it may have closed these, to be free of a terminal.
+[[ -e /dev/fd/1 ]] || exec >/dev/null
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
 
 HPCORCH_KIND=model
 HPCORCH_NAME=app
@@ -17,6 +26,7 @@ HPCORCH_ELEMENTS=1
 HPCORCH_GANG=false
 HPCORCH_SCHEDULER=slurm
 
+: "${SLURM_JOB_ID:?this script is for the inside of a Slurm job: use sbatch}"
 HPCORCH_INDEX=${SLURM_ARRAY_TASK_ID:-0}
 HPCORCH_JOB=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
 HPCORCH_TOKEN=0123456789abcdef
@@ -37,12 +47,13 @@ hpcorch_announce() {
 # hpcorch_say TEXT...: one line of progress.
 hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
 
-# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+# hpcorch_fail TEXT...: ends the task with code HPCORCH_FAILURE (default 1); the text goes to its error
+# log and its exit record.
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
   hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
-  exit 1
+  exit "${HPCORCH_FAILURE:-1}"
 }
 
 # hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
@@ -71,8 +82,7 @@ hpcorch_json() {
 
 # hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
 hpcorch_publish() {
-  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
-  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp" && mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
 }
 
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
@@ -100,8 +110,8 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG" "${HPCORCH_PER_ELEMENT:-1}"
       printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
         "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
@@ -141,16 +151,37 @@ hpcorch_exec() {
   exec "$@"
 }
 
+# hpcorch_shield PROGRAM: the words to put before it where env(1) starts it, in HPCORCH_SHIELD: a path
+# with a '=' would be a variable there, and is a program to nice(1).
+hpcorch_shield() {
+  HPCORCH_SHIELD=()
+  if [[ $1 == *=* ]]; then HPCORCH_SHIELD=(nice -n 0); fi
+}
+
+# hpcorch_tmpdir: where private files of this node go, in REPLY: a full path, since others look there too.
+hpcorch_tmpdir() {
+  REPLY=${TMPDIR:-/tmp}
+  if [[ $REPLY != /* ]]; then REPLY=$PWD/$REPLY; fi
+}
+
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
 hpcorch_node_dir() {
-  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
-    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+  hpcorch_tmpdir
+  HPCORCH_NODE_DIR=$(mktemp -d "$REPLY/hpcorch.XXXXXXXX") || hpcorch_fail "cannot make a directory in $REPLY"
+}
+
+# hpcorch_last_words CODE: why the script broke off, in HPCORCH_REASON: what it complained of last.
+hpcorch_last_words() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err
+  HPCORCH_REASON=$(tail -n 1 -- "$log" 2>/dev/null) || true
+  HPCORCH_REASON="the job script broke off with code $1${HPCORCH_REASON:+: $HPCORCH_REASON}"
 }
 
 # hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
@@ -222,8 +253,10 @@ hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
   if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_shield "${HPCORCH_COMMAND[0]}"
   hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
-    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_COMMAND[@]}" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""

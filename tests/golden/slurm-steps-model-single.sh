@@ -2,8 +2,17 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 6dd6e745d3ce55b49eb0fa279efdba610527e0032c2d8a466fcbce63637c91f0
+# sha256 of what follows: e7273ffbda8d5a2bc29deb0eebbcf672039231d60b23ab7372aecf76d159ffaf
+# What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
+HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
+export -n SHELLOPTS BASHOPTS
+shopt -u dotglob expand_aliases failglob inherit_errexit lastpipe localvar_inherit nocaseglob \
+  nocasematch nullglob varredir_close xpg_echo 2>/dev/null || true'
+eval "$HPCORCH_STRICT"
+# Who starts it may have closed these, to be free of a terminal.
+[[ -e /dev/fd/1 ]] || exec >/dev/null
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
 
 HPCORCH_KIND=model
 HPCORCH_NAME=app
@@ -16,27 +25,36 @@ HPCORCH_HOST_COUNT=1
 HPCORCH_TASKS_PER_HOST=1
 HPCORCH_RUN_ARGS=()
 
+# Exit records of tasks that could not write their own.
+# Reads: HPCORCH_RUN_DIR
+
+# hpcorch_record INDEX JOB CODE REASON: writes it, unless the task has left one in that job.
+hpcorch_record() {
+  local file=$HPCORCH_RUN_DIR/exit/$1
+  if [[ -e $file ]] && grep -qF "\"job\":\"$2\"" -- "$file"; then return 0; fi
+  (
+    umask 077
+    mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+    printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' "$@" \
+      >"$file.tmp"
+  )
+  mv -f -- "$file.tmp" "$file"
+}
+
+# hpcorch_is_file: refuses a script that came through a pipe, since its tasks run it again.
+hpcorch_is_file() {
+  if [[ -n ${BASH_SOURCE[1]-} ]]; then return 0; fi
+  printf '%s: error: write the script into a file and run it by: bash FILE\n' "$HPCORCH_NAME" >&2
+  exit 2
+}
+
 # Tasks as one step of an allocation that is there already: this process starts and outlives them.
 # Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_HOST_COUNT
 #        HPCORCH_TASKS_PER_HOST HPCORCH_RUN_ARGS SLURM_JOB_ID
 
-# hpcorch_record_missing CODE: writes the exit record of every task that could not.
-hpcorch_record_missing() {
-  local index file
-  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
-    file=$HPCORCH_RUN_DIR/exit/$index
-    if [[ -e $file ]] && grep -qF "\"job\":\"$$\"" -- "$file"; then continue; fi
-    printf '{"index":%d,"job":"%d","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' \
-      "$index" "$$" "$(($1 ? $1 : 1))" "the task died without a record; the step ended with code $1" \
-      >"$file.tmp"
-    chmod 600 -- "$file.tmp"
-    mv -f -- "$file.tmp" "$file"
-  done
-}
-
 # hpcorch_step SCRIPT TOKEN: runs all tasks, ends with the step's exit code.
 hpcorch_step() {
-  local step code=0 bind=()
+  local step index code=0 bind=()
   (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
   # The servers on a node share its CPUs out among themselves; a program is bound as Slurm does it.
   if [[ $HPCORCH_KIND == database ]]; then bind=(--cpu-bind=none); fi
@@ -53,14 +71,20 @@ hpcorch_step() {
   wait "$step" || true
   while kill -0 "$step" 2>/dev/null; do wait "$step" || true; done
   wait "$step" || code=$?
-  hpcorch_record_missing "$code"
+  for ((index = 0; index < HPCORCH_ELEMENTS; index++)); do
+    hpcorch_record "$index" "$$" "$((code ? code : 1))" \
+      "the task died without a record; the step ended with code $code"
+  done
   exit "$code"
 }
 
 case ${1-} in
   --step-task) ;;
   --token) hpcorch_step "$0" "$2" ;;
-  *) exec bash "$0" --token "by-hand-$$" ;;
+  *)
+    hpcorch_is_file
+    exec bash "$0" --token "by-hand-$(</proc/sys/kernel/random/uuid)"
+    ;;
 esac
 HPCORCH_INDEX=$SLURM_PROCID
 HPCORCH_JOB=$2
@@ -83,12 +107,13 @@ hpcorch_announce() {
 # hpcorch_say TEXT...: one line of progress.
 hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
 
-# hpcorch_fail TEXT...: ends the task; the text goes to its error log and its exit record.
+# hpcorch_fail TEXT...: ends the task with code HPCORCH_FAILURE (default 1); the text goes to its error
+# log and its exit record.
 hpcorch_fail() {
   HPCORCH_REASON="$*"
   hpcorch_say "error: $*" >&2
   hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
-  exit 1
+  exit "${HPCORCH_FAILURE:-1}"
 }
 
 # hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
@@ -117,8 +142,7 @@ hpcorch_json() {
 
 # hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
 hpcorch_publish() {
-  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp"
-  mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp" && mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
 }
 
 # hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
@@ -146,8 +170,8 @@ hpcorch_begin() {
   trap 'hpcorch_on_signal USR1 138' USR1
   if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
-      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,' \
-        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG"
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG" "${HPCORCH_PER_ELEMENT:-1}"
       printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
         "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
     )"
@@ -187,16 +211,37 @@ hpcorch_exec() {
   exec "$@"
 }
 
+# hpcorch_shield PROGRAM: the words to put before it where env(1) starts it, in HPCORCH_SHIELD: a path
+# with a '=' would be a variable there, and is a program to nice(1).
+hpcorch_shield() {
+  HPCORCH_SHIELD=()
+  if [[ $1 == *=* ]]; then HPCORCH_SHIELD=(nice -n 0); fi
+}
+
+# hpcorch_tmpdir: where private files of this node go, in REPLY: a full path, since others look there too.
+hpcorch_tmpdir() {
+  REPLY=${TMPDIR:-/tmp}
+  if [[ $REPLY != /* ]]; then REPLY=$PWD/$REPLY; fi
+}
+
 # hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
 hpcorch_node_dir() {
-  HPCORCH_NODE_DIR=$(mktemp -d "${TMPDIR:-/tmp}/hpcorch.XXXXXXXX") ||
-    hpcorch_fail "cannot make a directory in ${TMPDIR:-/tmp}"
+  hpcorch_tmpdir
+  HPCORCH_NODE_DIR=$(mktemp -d "$REPLY/hpcorch.XXXXXXXX") || hpcorch_fail "cannot make a directory in $REPLY"
+}
+
+# hpcorch_last_words CODE: why the script broke off, in HPCORCH_REASON: what it complained of last.
+hpcorch_last_words() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err
+  HPCORCH_REASON=$(tail -n 1 -- "$log" 2>/dev/null) || true
+  HPCORCH_REASON="the job script broke off with code $1${HPCORCH_REASON:+: $HPCORCH_REASON}"
 }
 
 # hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
 hpcorch_finish() {
   local code=$? signal=null reason
   trap '' TERM INT HUP USR1
+  if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
@@ -268,8 +313,10 @@ hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
   if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_shield "${HPCORCH_COMMAND[0]}"
   hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
-    "${HPCORCH_COMMAND[@]}" {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_COMMAND[@]}" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
   HPCORCH_CHILD=$!
   hpcorch_await "$HPCORCH_CHILD"
   HPCORCH_CHILD=""

@@ -122,3 +122,12 @@ def heavy() -> bytes:
     nodes.append(helper.make_node("GlobalAveragePool", [here], ["y"]))
     ends = floats("x", "n", 3, 224, 224), floats("y", "n", 64, 1, 1)
     return onnx_bytes(nodes, [ends[0]], [ends[1]], values)
+
+
+ROWS = weights(3, 64, seed=5)
+MLP = mlp()
+RESULT = mlp_result(ROWS)
+
+
+def close(found: Any, wanted: Array = RESULT) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)

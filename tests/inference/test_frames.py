@@ -43,7 +43,7 @@ def pair():
 def test_arrays_come_out_as_they_went_in(arrays, cut):
     ours, theirs = (Stream(sock) for sock in socket.socketpair())
     try:
-        sent = [frames.sendable(array, "x") for array in arrays]
+        sent = [frames.sendable(array, "x", 0) for array in arrays]
         ours.send(good_answer(sent), sent)
         from_socket = theirs.read(answer_parser())[1]
         from_memory = frames.read(
@@ -124,6 +124,7 @@ def test_a_bad_header_is_refused_with_the_reason(header, said):
         [["i8,O", [1]]],
         [[["a", "<f4"], [1]]],
         [["<f4", [2**63]]],
+        [["<f8", [0, 2**61]]],
     ],
 )
 def test_impossible_arrays_are_refused(arrays):
@@ -149,7 +150,7 @@ def test_no_memory_is_taken_before_the_size_is_admitted():
 )
 def test_what_is_no_array_of_numbers_is_refused(bad):
     with pytest.raises(InputTypeError, match="input 0"):
-        frames.sendable(bad, "input 0")
+        frames.sendable(bad, "input", 0)
 
 
 def test_a_silent_connection_ends_with_a_timeout(pair):

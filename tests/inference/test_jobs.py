@@ -55,7 +55,7 @@ def test_a_colocated_program_finds_its_models_loaded(exp, transport, tmp_path):
         model.colocate_db_tcp(port=free_port())
     (tmp_path / "mlp.onnx").write_bytes(models.mlp())
     model.add_ml_model("mlp", "onnx", model_path=tmp_path / "mlp.onnx")
-    model.add_function("twice", twice)
+    model.add_function("twice", twice, language="PYTHON")
     exp.start(model)
     assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
     assert the_sum(output(exp, model)) == pytest.approx(models.mlp_result(ROWS).sum(), rel=1e-3)
@@ -77,7 +77,8 @@ with Client() as client:
         time.sleep(0.05)
     after = client.infer("mlp", rows)[0]
     assert (before == after).all()
-    print(os.environ["SSDB"], after.sum(), flush=True)
+    # In one piece, also where PYTHONUNBUFFERED is set: lines of several processes get mixed else.
+    sys.stdout.write(f"{os.environ['SSDB']} {after.sum()}\\n")
 """
 
 
@@ -90,7 +91,7 @@ def test_each_server_of_a_node_has_workers_and_models_until_the_last_process_end
         (tmp_path / f"node{number}").mkdir()
         (tmp_path / f"node{number}" / "cpulist").write_text(f"{cpu}\n")
     monkeypatch.setenv("HPCORCH_TOPOLOGY", str(tmp_path))
-    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "3")
+    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "5")
     settings = exp.create_run_settings(
         sys.executable, ["-c", RANK, str(node_dir)], "mpirun", CROWDED
     )
@@ -123,17 +124,22 @@ def test_each_server_of_a_node_has_workers_and_models_until_the_last_process_end
 
 
 def test_models_of_a_cluster_are_there_when_it_answers(exp):
-    database = exp.create_database(db_nodes=3, port=free_port(3), interface="lo", workers=1)
+    # One of the CPUs that this process may use, which is not the first.
+    cpus = sorted(os.sched_getaffinity(0))
+    workers = Workers(cpus=[len(cpus) - 1])
+    database = exp.create_database(db_nodes=3, port=free_port(3), interface="lo", workers=workers)
     database.add_ml_model("mlp", "ONNX", models.mlp(), batch_size=8)
     exp.start(database)
     with database.client() as client:
         assert len(registry.listed(client._router)) == 3
+        serving = worker_processes(exp, database)
+        assert [os.sched_getaffinity(pid) for pid in serving] == [{cpus[-1]}] * 3
         np.testing.assert_allclose(
             client.infer("mlp", ROWS)[0], models.mlp_result(ROWS), rtol=1e-4, atol=1e-5
         )
     # A program may bring models of its own to it.
     program = python_model(exp, "app", PROGRAM)
-    program.add_function("twice", twice)
+    program.add_function("twice", twice, language="PYTHON")
     exp.start(program)
     assert exp.get_status(program) == [TaskState.COMPLETED]
     exp.stop()
@@ -146,11 +152,11 @@ def test_members_of_an_ensemble_find_the_models_that_it_brings(exp):
     settings = exp.create_run_settings(sys.executable, ["-c", PROGRAM])
     ensemble = exp.create_ensemble("many", run_settings=settings, replicas=3)
     ensemble.add_ml_model("mlp", "ONNX", models.mlp())
-    ensemble.add_function("twice", twice)
+    ensemble.add_function("twice", twice, language="PYTHON")
     ensemble.disable_key_prefixing()
-    ensemble[2].add_function("own", twice)
+    ensemble[2].add_function("own", twice, language="PYTHON")
     with pytest.raises(InputError, match="a script of that name is attached already"):
-        ensemble.add_function("own", twice)
+        ensemble.add_function("own", twice, language="PYTHON")
     exp.start(ensemble)
     assert set(exp.get_status(ensemble)) == {TaskState.COMPLETED}, [
         path.read_text() for path in (directory(exp, ensemble) / "logs").glob("*.err")
@@ -216,11 +222,15 @@ def test_what_cannot_be_attached_is_refused(exp, tmp_path):
         ({"model": b"x", "model_path": "y"}, "give either model or model_path"),
         ({"model_path": tmp_path / "none"}, "there is no such readable file"),
         ({"model": b"x", "devices_per_node": 2}, "there is only one device CPU"),
+        ({"model": b"x", "first_device": 1}, "first_device is 1: there is only one device CPU"),
+        ({"model": b"x", "device": "GPU:1", "devices_per_node": 2}, "only one device GPU:1"),
     ):
         with pytest.raises(InputError, match=said):
             model.add_ml_model("m", "ONNX", **arguments)
     model.add_ml_model("m", "ONNX", b"x", device="GPU", first_device=2)
     assert model.attachments[0].options["device"] == "GPU:2"
+    model.add_ml_model("n", "ONNX", b"x", device="GPU", devices_per_node=3, first_device=1)
+    assert model.attachments[1].options["devices"] == ["GPU:1", "GPU:2", "GPU:3"]
     with pytest.raises(InputError, match="a model of that name is attached already"):
         model.add_ml_model("m", "ONNX", b"x")
     with pytest.raises(InputError, match="is told of 0 databases"):
@@ -238,4 +248,6 @@ def test_the_list_of_models_holds_what_was_said(exp):
     folder = list(files)[-1].removesuffix("/list.json")
     assert files[f"{folder}/0.script"].startswith(b"def f")
     wanted = {"kind": "script", "name": "s", "file": "0.script", "language": "TORCHSCRIPT"}
-    assert json.loads(files[f"{folder}/list.json"]) == [{**wanted, "device": "CPU"}]
+    assert json.loads(files[f"{folder}/list.json"]) == [
+        {**wanted, "device": "CPU", "devices": ["CPU"]}
+    ]

@@ -12,6 +12,7 @@ import pytest
 from hpcorch.client import RedisRuntimeError
 from hpcorch.inference import backends
 from hpcorch.inference.backends import LoadOptions
+from hpcorch.inference.blob import blob_of
 from hpcorch.inference.faults import Fault
 from tests.inference import models
 
@@ -100,7 +101,7 @@ def saved_legacy() -> bytes:
 )
 def test_a_pickle_is_refused_without_being_read(make):
     with pytest.raises(Fault, match="pickled models are refused") as caught:
-        backends.get("TORCH").load(make(), LoadOptions())
+        backends.get("TORCH").load(blob_of(make()), LoadOptions())
     assert caught.value.kind == "refused"
 
 
@@ -122,7 +123,7 @@ def test_a_pickle_inside_an_exported_program_is_refused_without_being_read():
         members[f"{base}/data/constants/opaque_obj_0"] = pickle.dumps(Bomb())
 
     with pytest.raises(Fault, match="pickled models are refused"):
-        backends.get("TORCH").load(rewritten(hide_object), LoadOptions())
+        backends.get("TORCH").load(blob_of(rewritten(hide_object)), LoadOptions())
 
     def hide_weights(members):
         for name, data in members.items():
@@ -133,7 +134,7 @@ def test_a_pickle_inside_an_exported_program_is_refused_without_being_read():
 
     assert b'"use_pickle": true' in rewritten(hide_weights)
     with pytest.raises(pickle.UnpicklingError, match=r"[Ww]eights.only"):
-        backends.get("TORCH").load(rewritten(hide_weights), LoadOptions())
+        backends.get("TORCH").load(blob_of(rewritten(hide_weights)), LoadOptions())
 
 
 SCRIPT = """

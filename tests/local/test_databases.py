@@ -195,5 +195,5 @@ def test_databases_that_start_at_once_on_the_same_port_do_not_meet(exp_dir, tmp_
 def test_a_database_that_was_not_waited_for_is_there_once_it_answers(exp):
     database = exp.create_database(port=free_port())
     exp.start(database, wait=False)
-    until(database.is_active, "the answer of the database", 10)
+    until(database.is_active, "the answer of the database")
     assert len(database.get_address()) == 1

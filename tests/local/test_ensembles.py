@@ -197,7 +197,7 @@ def test_a_preview_shows_scripts_and_members(exp):
     settings = exp.create_run_settings("true")
     text = exp.preview(exp.create_ensemble("ens", run_settings=settings, replicas=30))
     assert text.startswith("#!/bin/bash")
-    assert "\n19\tens_19\t{}\t" in text
+    assert "\n19\tens_19\t" in text
     assert "\n20\tens_20" not in text
     assert text.endswith("# and 10 more\n")
 
@@ -287,3 +287,54 @@ def test_a_printed_ensemble_shows_its_members(tmp_path):
     assert "#SBATCH --array=0-1" in done.stdout
     assert done.stdout.count("\theat_1\t") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_runs_failed_members_again_knows_how_the_others_ended(
+    exp, exp_dir, new_experiment, tmp_path
+):
+    ensemble = moody(exp, tmp_path)
+    exp.start(ensemble)
+    exp.start(ensemble)
+    later = new_experiment(exp_dir)
+    ensemble = moody(later, tmp_path)
+    (tmp_path / "mended").touch()
+    later.start(ensemble, only="failed")
+    assert later.get_status(ensemble) == ALL_FINE
+    again = new_experiment(exp_dir)
+    ensemble = moody(again, tmp_path)
+    again.start(ensemble, only="failed")
+    assert again.get_status(ensemble) == ALL_FINE
+    assert again.summary().count("ens") == 1
+    larger = new_experiment(exp_dir)
+    settings = larger.create_run_settings("true")
+    with pytest.raises(InputError, match="only is 'failed': ens has 6 members and ran with 5"):
+        larger.start(
+            larger.create_ensemble("ens", run_settings=settings, replicas=6), only="failed"
+        )
+
+
+def test_a_model_that_was_added_to_an_ensemble_is_found_where_it_ran_last(exp):
+    model = bash_model(exp, "given", "[[ $SSKEYOUT ]] || exec sleep 300")
+    ensemble = exp.create_ensemble("ens", batch_settings=exp.create_batch_settings())
+    ensemble.add_model(model)
+    with pytest.raises(InputError, match="ens2 was never started"):
+        exp.finished(exp.create_ensemble("ens2", batch_settings=exp.create_batch_settings()))
+    exp.start(ensemble, block=False)
+    assert not exp.finished(model)
+    exp.stop(model)
+    assert exp.get_status(model, ensemble) == [TaskState.CANCELLED] * 2
+    model.enable_key_prefixing()
+    exp.start(model)
+    assert exp.get_status(model, ensemble) == [TaskState.COMPLETED, TaskState.CANCELLED]
+
+
+def test_nothing_is_started_twice_by_one_call(exp):
+    model = bash_model(exp, "given", "exit 0")
+    ensemble = exp.create_ensemble("ens", batch_settings=exp.create_batch_settings())
+    for call in (exp.start, exp.generate, exp.preview):
+        with pytest.raises(InputError, match="given is given twice"):
+            call(model, model)
+    ensemble.add_model(model)
+    with pytest.raises(InputError, match="given is a member of ens: it starts with all others"):
+        exp.start(model, ensemble)
+    assert not Path(exp.exp_path).exists()

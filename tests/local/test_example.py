@@ -19,7 +19,6 @@ DRIVER = Path(hpcorch.__file__).parent / "demo" / "driver.py"
 CLOCK = r"\d\d-\d\d-\d\d"
 
 
-@pytest.mark.timeout(180)
 def test_the_example_prints_its_lines_and_leaves_nothing_behind(tmp_path, node_dir):
     work = tmp_path / "work"
     work.mkdir()

@@ -75,6 +75,25 @@ def test_copies_and_links(exp, model, sources, monkeypatch):
     assert (where / "in").readlink() == sources
 
 
+@pytest.mark.parametrize("field", ["to_copy", "to_configure"])
+def test_empty_folders_and_links_that_lead_out_arrive(exp, model, tmp_path, field):
+    for folder in ("in/restart/day", "in/logs", "in/results", "more/results", "shared"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "in/file").touch()
+    (tmp_path / "more/results/old").touch()
+    (tmp_path / "shared/grid").write_text("g")
+    (tmp_path / "in/data").symlink_to("../shared")
+    model.attach_generator_files(**{field: [tmp_path / "in", tmp_path / "more"]})
+    exp.start(model)
+    where = directory(exp, model)
+    assert list((where / "restart/day").iterdir()) == []
+    assert [path.name for path in (where / "results").iterdir()] == ["old"]
+    assert (where / "data/grid").read_text() == "g"
+    (tmp_path / "more/restart").touch()
+    with pytest.raises(InputError, match="two attached files of m are to be at restart"):
+        exp.generate(model, overwrite=True)
+
+
 def test_a_file_that_is_copied_and_configured_is_configured(exp, model, sources):
     model.attach_generator_files(to_copy=str(sources), to_configure=str(sources / "run.sh"))
     exp.generate(model, tag=";")
@@ -114,6 +133,29 @@ def test_start_generates_what_is_not_there_and_leaves_what_is(exp, model, source
     model.params["what"] = "again"
     exp.start(model)
     assert output(exp, model) == "again 5\n"
+
+
+def test_start_takes_sources_that_were_changed_and_leaves_copies_that_were(exp, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/data").write_text("old")
+    (tmp_path / "script").write_text("cat data ;x;\n")
+    model = bash_model(exp, "m", "cat script data")
+    model.params["x"] = "1"
+    model.attach_generator_files([tmp_path / "in"], None, [tmp_path / "script"])
+    exp.start(model)
+    where = directory(exp, model)
+    (where / "data").write_text("the program's own")
+    exp.start(model)
+    assert output(exp, model) == "cat data 1\nthe program's own"
+    (tmp_path / "script").write_text("cat -n data ;x;\n")
+    exp.start(model)
+    assert output(exp, model) == "cat -n data 1\nold"
+    (tmp_path / "in/data").write_text("newer")
+    exp.start(model)
+    assert output(exp, model) == "cat -n data 1\nnewer"
+    (tmp_path / "script").unlink()
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED]
 
 
 def test_generating_twice_is_refused_unless_it_is_said(exp, model, sources):

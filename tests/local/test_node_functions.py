@@ -16,7 +16,7 @@ from hpcorch.paths import templates_dir
 from hpcorch.plan import seats
 from tests.helpers import fake_machine, model_job
 
-_LIBRARIES = ("common", "pin", "node", "model", "rank")
+_LIBRARIES = ("common", "network", "pin", "pin_shard", "node", "model", "rank", "colocate")
 
 
 def bash(code: str, *args: str, check: bool = True) -> str:
@@ -59,6 +59,41 @@ def chosen(pins: str, allowed: str) -> str:
 def test_numbers_count_inside_what_the_job_has():
     assert chosen("0 2 5", "4-6,9,16-20") == "4 6 17"
     assert chosen("", "4-6") == ""
+
+
+@pytest.mark.parametrize(
+    ("index", "host", "cpus", "refused"),
+    [
+        (2, "here", "5 6", "shard 0 has CPU 5 of here too: the batch system put both on one node"),
+        (2, "here", "6 7", ""),
+        (2, "there", "4 5", ""),
+        (0, "here", "4 5", ""),
+    ],
+)
+def test_no_two_shards_of_a_host_have_the_same_cpu(tmp_path, index, host, cpus, refused):
+    """Shard 0 has the CPUs 4 and 5 of its host, shard 1 tells of none."""
+    (tmp_path / "shards").mkdir()
+    for number, own in enumerate(("4,5", "")):
+        facts = f'{{"index":{number},"host":"here","cpus":"{own}"}}\n'
+        (tmp_path / f"shards/{number}.json").write_text(facts)
+    code = f"""
+    HPCORCH_RUN_DIR=$1 HPCORCH_INDEX={index} HPCORCH_SERVER_CPUS=({cpus})
+    uname() {{ echo {host}; }}
+    hpcorch_refuse_shared_cpus
+    """
+    said = bash(code, str(tmp_path), check=not refused)
+    assert said.endswith(refused)
+
+
+@pytest.mark.parametrize(("letters", "fits"), [(48, True), (49, False)])
+def test_the_path_of_a_socket_is_counted_in_bytes(letters, fits):
+    code = """
+    HPCORCH_NODE_DIR=$1 HPCORCH_SOCKET_PATH=""
+    LC_ALL=C.UTF-8 hpcorch_choose_socket -
+    echo "$HPCORCH_SOCKET"
+    """
+    said = bash(code, "/" + "ü" * letters, check=fits)
+    assert said.endswith("/db.socket" if fits else "longer than 107 bytes: use a shorter TMPDIR")
 
 
 def test_a_number_too_large_is_refused_with_the_allowed_ones():
@@ -172,3 +207,48 @@ echo "${HPCORCH_TAKEN[*]-}:${HPCORCH_PIN_APP[2]-$REPLY}"
     seen = dict(found.places)
     assert tuple(map(int, server.split())) == (seen["server"] if pins else ())
     assert tuple(map(int, program.split(","))) == seen["program"]
+
+
+HAS = """
+ip() { printf '%s\\n' "2: eth0 inet 10.0.0.5/24 brd x" "3: ib1 inet 10.1.0.5/16"; }
+"""
+
+
+@pytest.mark.parametrize(
+    ("stands_for", "expected"),
+    [
+        (["10.1.0.5"], "10.1.0.5"),
+        # Debian gives a host's own name an address that nobody else can reach.
+        (["127.0.1.1", "10.1.0.5"], "10.1.0.5"),
+        # A name that several hosts share, or one beside an address of another network.
+        (["203.0.113.7", "10.1.0.5"], "10.1.0.5"),
+        (["203.0.113.7"], "10.0.0.5"),
+        (["127.0.1.1"], "10.0.0.5"),
+        ([], "10.0.0.5"),
+    ],
+)
+def test_a_node_s_name_may_stand_for_several_addresses(stands_for, expected):
+    lines = "".join(f"{item} STREAM\n{item} DGRAM\n" for item in stands_for)
+    names = f"getent() {{ printf '%s' {lines!r}; }}\n".replace("'%s'", "'%b'")
+    assert bash(f"{HAS}{names}hpcorch_interface_ip auto; echo $REPLY") == expected
+
+
+def test_a_node_without_ip_takes_what_its_name_stands_for():
+    code = "ip() { return 127; }; getent() { printf '127.0.1.1 x\\n10.3.0.1 x\\n'; }\n"
+    assert bash(f"{code}hpcorch_interface_ip auto; echo $REPLY") == "10.3.0.1"
+    code = "ip() { return 127; }; getent() { return 2; }\n"
+    said = bash(f"{code}hpcorch_addresses auto", check=False)
+    assert "network interface auto has no IPv4 address on" in said
+
+
+def test_a_request_to_end_reaches_the_task_that_is_about_to_start(tmp_path):
+    """The supervisor gets it between its last look at the request and the start of the task."""
+    code = f"""
+    source {templates_dir()}/local/supervise.sh
+    HPCORCH_RUN_DIR=$1 HPCORCH_ELEMENTS=2 HPCORCH_TABLE_ROWS=2
+    hpcorch_has_record() {{ kill -TERM $$; return 1; }}
+    hpcorch_launch_task() {{ exec sleep 600; }}
+    hpcorch_record() {{ echo "task $1 ended with $3" >&2; }}
+    hpcorch_supervise script token
+    """
+    assert bash(code, str(tmp_path), check=False) == "task 0 ended with 143"

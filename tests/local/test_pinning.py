@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hpcorch import Experiment, Model, TaskState
-from hpcorch.describe.cpus import parse_list
+from hpcorch.describe.cpus import format_list, parse_list
 from hpcorch.errors import StartFailed
 from tests.helpers import (
     admin,
@@ -23,11 +23,10 @@ from tests.helpers import (
     server_program,
     until,
 )
+from tests.local.cpusets import cpuset
 from tests.local.ranks import TELL_CPUS, colocate, ranks_model, use_launchers
 
 pytestmark = pytest.mark.redis
-
-CPUSETS = Path("/sys/fs/cgroup/cpuset")
 
 
 @pytest.fixture
@@ -64,25 +63,6 @@ def mask(*cpus: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-@contextmanager
-def cpuset(*cpus: int) -> Iterator[None]:
-    """A real cpuset of the kernel, which nobody in it can leave by asking for other CPUs."""
-    if os.geteuid() != 0 or not (CPUSETS / "cpuset.cpus").exists():
-        pytest.skip(f"cpusets need root and a cgroup v1 hierarchy in {CPUSETS}")
-    group = CPUSETS / f"hpcorch-test-{os.getpid()}"
-    group.mkdir()
-    before = os.sched_getaffinity(0)
-    try:
-        (group / "cpuset.cpus").write_text(",".join(map(str, cpus)))
-        (group / "cpuset.mems").write_text((CPUSETS / "cpuset.mems").read_text())
-        (group / "cgroup.procs").write_text(str(os.getpid()))
-        yield
-    finally:
-        (CPUSETS / "cgroup.procs").write_text(str(os.getpid()))
-        os.sched_setaffinity(0, before)
-        group.rmdir()
-
-
 @pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
 def test_a_server_chooses_among_the_node_s_cpus_when_processes_are_bound_to_one_each(
     exp, launchers, launcher, two_cpus
@@ -98,21 +78,27 @@ def test_a_server_chooses_among_the_node_s_cpus_when_processes_are_bound_to_one_
 
 
 @pytest.mark.parametrize("confined", [mask, cpuset])
-def test_cpus_are_counted_inside_a_mask_with_a_hole(exp, launchers, two_cpus, confined):
-    """CPU 0 belongs to somebody else: number 0 is CPU 1, and there is no number 1."""
-    with confined(two_cpus[1]):
+def test_cpus_are_counted_inside_a_mask_with_holes(exp, launchers, two_cpus, confined):
+    """Every other CPU belongs to somebody else: number 0 is CPU 1, and the last one is there."""
+    own = sorted(os.sched_getaffinity(0))[1::2]
+    *others, last = map(str, own)
+    with confined(*own):
         shared = ranks_model(exp, "shared", "mpiexec", 2, TELL_CPUS, ["2"])
-        colocate(shared, "uds", custom_pinning=[0])
+        colocate(shared, "uds", custom_pinning=[len(others)])
         found = told(exp, shared)
-        assert {(item["server"], item["me"]) for item in found} == {(str(two_cpus[1]),) * 2}
-        assert "the database has all CPUs of this task" in output(exp, shared, "err")
+        assert {item["server"] for item in found} == {last}
+        # Where there is one CPU only, the program shares it.
+        assert {item["me"] for item in found} == {format_list(own[:-1]) or last}
+        said = "the database has all CPUs of this task" in output(exp, shared, "err")
+        assert said is not bool(others)
         refused = ranks_model(exp, "refused", "mpiexec", 2, "echo started", [])
-        colocate(refused, "uds", custom_pinning=[0, 1])
+        colocate(refused, "uds", custom_pinning=[0, len(own)])
         exp.start(refused)
         assert exp.get_status(refused) == [TaskState.FAILED]
         assert output(exp, refused) == ""
         reason = exp._ledger.snapshots()[1].reason
-        assert f"cannot have CPU number 1: this task may use 1 CPUs ({two_cpus[1]})" in reason
+        allowed = f"this task may use {len(own)} CPUs ({','.join(map(str, own))})"
+        assert f"cannot have CPU number {len(own)}: {allowed}" in reason
 
 
 def test_a_program_keeps_all_cpus_and_its_openmp_settings_when_asked(exp, two_cpus):

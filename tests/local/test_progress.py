@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
@@ -19,7 +20,8 @@ DRIVER = """
 import sys
 from hpcorch import Experiment
 exp = Experiment("lab", exp_path=sys.argv[1])
-good = exp.create_model("good", exp.create_run_settings("sleep", ["1"]))
+good = exp.create_model("good", exp.create_run_settings(
+    "bash", ["-c", 'until [ -e "$1" ]; do sleep 0.05; done', "_", sys.argv[2]]))
 bad = exp.create_model("bad", exp.create_run_settings(
     "bash", ["-c", "echo the cause >&2; printf 'last\\\\033[31m [red]words' >&2; exit 3"]))
 exp.start(good, bad)
@@ -27,16 +29,24 @@ print("driver ends")
 """
 
 
-def on_terminal(where, **env: str) -> str:
-    """Run the driver on a terminal of its own and return what it has written there."""
+def on_terminal(where, awaited: Callable[[bytes], bool], **env: str) -> str:
+    """Run the driver on a terminal of its own and return what it has written there.
+
+    The good program ends when what is awaited has been written.
+    """
     ours, theirs = pty.openpty()
-    words = [sys.executable, "-c", DRIVER, str(where)]
+    go = where.with_name("go")
+    words = [sys.executable, "-c", DRIVER, str(where), str(go)]
     variables = {**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40", **env}
     with subprocess.Popen(words, stdout=theirs, stderr=theirs, env=variables) as driver:
         os.close(theirs)
         seen = bytearray()
         try:
-            while piece := os.read(ours, 65536):
+            piece = b"begun"
+            while piece:
+                if awaited(bytes(seen)):
+                    go.touch()
+                piece = os.read(ours, 65536)
                 seen += piece
         except OSError:
             # The other end of a terminal is gone once its last process has ended.
@@ -47,9 +57,10 @@ def on_terminal(where, **env: str) -> str:
 
 
 def test_a_terminal_shows_a_live_table_and_keeps_the_ends(exp_dir):
-    text = on_terminal(exp_dir)
-    header = [line for line in text.splitlines() if "Name" in line and "Tasks" in line]
-    assert len(header) >= 2, "the table was not drawn again"
+    def drawn_again(seen: bytes) -> bool:
+        return seen.count(b"Tasks") > 1 and b"[red]words" in seen
+
+    text = on_terminal(exp_dir, drawn_again)
     assert "good" in text
     assert "last?[31m [red]words" in text
     assert "\x1b[31m" not in text
@@ -62,17 +73,28 @@ def test_a_terminal_shows_a_live_table_and_keeps_the_ends(exp_dir):
 
 @pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"HPCORCH_LOG_LEVEL": "quiet"}])
 def test_a_terminal_that_cannot_or_a_user_that_will_not_sees_no_table(exp_dir, env):
-    text = on_terminal(exp_dir, **env)
+    # Whoever sees no table sees lines; who wants none sees the driver's own words alone.
+    awaited = b"good is Running" if "TERM" in env else b""
+    text = on_terminal(exp_dir, lambda seen: awaited in seen, **env)
     assert "\x1b" not in text
     assert ("good is Running" in text) == ("TERM" in env)
 
 
 def test_a_pipe_gets_one_line_for_each_change(exp_dir):
-    words = [sys.executable, "-c", DRIVER, str(exp_dir)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "\x1b" not in done.stdout
-    assert done.stdout.count("good is Running") == 1
-    assert done.stdout.count("good is Completed, exit code 0") == 1
+    go = exp_dir.with_name("go")
+    words = [sys.executable, "-c", DRIVER, str(exp_dir), str(go)]
+    said = []
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        for line in driver.stdout:
+            said.append(line)
+            if "good is Running" in line:
+                go.touch()
+        assert driver.wait(DEADLINE) == 0
+    text = "".join(said)
+    assert "\x1b" not in text
+    assert text.count("good is Running") == 1
+    assert text.count("good is Completed, exit code 0") == 1
 
 
 def shot(name, states, directory, reason=""):

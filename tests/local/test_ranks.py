@@ -86,7 +86,9 @@ assert mpi.MPI_Init(None, None) == 0
 assert mpi.MPI_Comm_rank(world, ctypes.byref(rank)) == 0
 assert mpi.MPI_Comm_size(world, ctypes.byref(size)) == 0
 assert mpi.MPI_Barrier(world) == 0
-print(rank.value, size.value, flush=True)
+# In one piece, also where PYTHONUNBUFFERED is set: lines of several processes get mixed else.
+sys.stdout.write(f"{rank.value} {size.value}\\n")
+sys.stdout.flush()
 assert mpi.MPI_Finalize() == 0
 """
 
@@ -133,7 +135,7 @@ def test_a_stopped_program_is_asked_once_and_may_use_its_database_to_the_end(
     exp, node_dir, launchers, monkeypatch, launcher
 ):
     """Open MPI always waits this long, in seconds, before it kills what it has asked to end."""
-    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "2")
+    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "5")
     code = """
 asked() { ask INCR asked >>"$1"; ((++times)); }
 trap 'asked "$1/asked.$$"' TERM

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hpcorch import Experiment
 from hpcorch.errors import SiteRefusal
+from hpcorch.schedulers.base import TaskState
 from tests.helpers import bash_model, free_port
 
 OVERRIDE = """\
@@ -55,3 +57,24 @@ def test_what_a_site_refuses_is_not_submitted(exp):
     with pytest.raises(SiteRefusal, match="no job may be called forbidden"):
         exp.start(model)
     assert not Path(exp.exp_path, "forbidden").exists()
+
+
+def test_a_line_of_the_site_that_fails_is_told_by_its_block(tmp_path, capsys):
+    path = Path(os.environ["XDG_CONFIG_HOME"], "hpcorch", "templates", "base.sh.j2")
+    for block, state in (
+        ("site_modules", TaskState.FAILED),
+        ("before_launch", TaskState.FAILED),
+        ("after_stop", TaskState.COMPLETED),
+    ):
+        path.write_text(
+            '{% extends "!core/base.sh.j2" %}\n'
+            f"{{% block {block} %}}\nmissing-command\n{{% endblock %}}\n"
+        )
+        exp = Experiment(block, exp_path=tmp_path / block, launcher="local")
+        model = bash_model(exp, "m", "exit 0")
+        exp.start(model)
+        assert exp.get_status(model) == [state]
+        told = f"a line of the block {block} of this site's templates failed"
+        assert (told in capsys.readouterr().out) is (state is TaskState.FAILED)
+    errors = Path(exp.exp_path, "m", "logs", "m.0.err").read_text()
+    assert "the block after_stop of this site's templates ended with code 127" in errors

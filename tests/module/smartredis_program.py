@@ -2,55 +2,36 @@
 
 Runs in the environment of the real wheel, with SSDB and SR_DB_TYPE set. The results wanted are
 those that RedisAI gave, without the bugs of the client. Prints a JSON list of the calls that gave
-something else. Models are kept, not run. What is left behind is for hpcorch's client to read.
-With the argument `user` nothing is asked that only administrators may.
+something else. Running models is another program's part. What is left behind is for hpcorch's
+client to read. With the argument `user` nothing is asked that only administrators may.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from checks import (  # type: ignore[import-not-found, unused-ignore]
+    ADDRESSES,
+    CLUSTERED,
+    NO_MODEL,
+    NO_SCRIPT,
+    NO_TENSOR,
+    check,
+    report,
+)
 from smartredis import Client, Dataset  # type: ignore[import-not-found, unused-ignore]
 
-ADDRESS = os.environ["SSDB"].split(",")[0]
-CLUSTERED = os.environ["SR_DB_TYPE"] == "Clustered"
+ADDRESS = ADDRESSES[0]
 TENSORS = ("float64", "float32", "int8", "int16", "int32", "int64", "uint8", "uint16")
 MODEL = bytes(range(256)) * 200
 SCRIPT = "def bar(a):\n    return a + a\n"
 SQUARE = [[0, 1, 2], [3, 4, 5]]
-NO_TENSOR = "RedisRuntimeError: ERR tensor key is empty or in a different shard"
-NO_MODEL = "RedisRuntimeError: ERR model key is empty"
-NO_SCRIPT = "RedisRuntimeError: ERR script key is empty"
-
-differences: list[tuple[str, str, str]] = []
-
-
-def outcome(call: Callable[[], Any]) -> Any:
-    """Return the result of a call, or the name of its exception and the last line of its text."""
-    try:
-        result = call()
-    except Exception as error:
-        text = str(error).strip().splitlines()[-1]
-        return (
-            f"{type(error).__name__}: {text.removeprefix('Redis error when executing command: ')}"
-        )
-    return result.tolist() if isinstance(result, np.ndarray) else result
-
-
-def check(name: str, wanted: Any, call: Callable[[], Any]) -> None:
-    found = outcome(call)
-    # A part of an error's text is enough.
-    text = isinstance(wanted, str) and isinstance(found, str)
-    if not (wanted in found if text else found == wanted):
-        differences.append((name, repr(wanted), repr(found)))
 
 
 def dtype(client: Any, name: str) -> list[str]:
@@ -290,7 +271,7 @@ def main() -> None:
     if "user" not in sys.argv:
         servers(client)
     prefixes()
-    sys.stdout.write(json.dumps(differences))
+    report()
 
 
 if __name__ == "__main__":

@@ -137,12 +137,27 @@ BAD = [
     (("AI.INFO", "none"), "cannot find run info for key"),
     (("AI.CONFIG", "MODEL_CHUNK_SIZE", 0), "MODEL_CHUNK_SIZE: invalid chunk size"),
     (("AI.CONFIG", "GET", "OTHER"), "unsupported setting"),
-    (("AI.MODELEXECUTE", "m", "INPUTS", 1, "t", "OUTPUTS", 1, "u"), "it runs none"),
+    (("AI.MODELEXECUTE", "m", "INPUTS", 1, "t", "OUTPUTS", 1, "u"), "no model worker"),
+    (("AI.MODELEXECUTE", "m", "INPUTS", 1, "t", "OUTPUTS", 2, "u"), "the number of names"),
+    (("AI.MODELEXECUTE", "m", "INPUTS", 0, "OUTPUTS", 1, "u"), "the number of names"),
+    (("AI.MODELEXECUTE", "m", "INPUTS", 1, "t"), "missing INPUTS or OUTPUTS"),
+    (("AI.MODELEXECUTE", "m", "INPUTS", 1, "t", "OUTPUTS", 1, "u", "v"), "Invalid argument"),
+    (
+        ("AI.MODELEXECUTE", "m", "INPUTS", 1, "t", "OUTPUTS", 1, "u", "TIMEOUT", 0),
+        "Invalid value for TIMEOUT",
+    ),
     (("AI.MODELEXECUTE", "m", "INPUTS", 1, "no", "OUTPUTS", 1, "u"), "tensor key is empty"),
     (("AI.MODELEXECUTE", "m", "INPUTS", 1, "m", "OUTPUTS", 1, "u"), "WRONGTYPE"),
     (("AI.MODELEXECUTE", "t", "INPUTS", 1, "t", "OUTPUTS", 1, "u"), "model key is empty"),
     (("AI.MODELEXECUTE",), "wrong number of arguments"),
     (("AI.SCRIPTRUN", "none", "f", "INPUTS", "t", "OUTPUTS", "u"), "script key is empty"),
+    (("AI.SCRIPTRUN", "s", "f", "INPUTS", "no", "OUTPUTS", "u"), "tensor key is empty"),
+    (("AI.SCRIPTRUN", "s", "f", "INPUTS", "t"), "missing OUTPUTS"),
+    (("AI.SCRIPTRUN", "s", "f", "INPUTS", "t", "OUTPUTS"), "missing OUTPUTS"),
+    (("AI.SCRIPTRUN", "s", "f", "t"), "missing INPUTS"),
+    (("AI.SCRIPTRUN", "s", "f"), "wrong number of arguments"),
+    (("AI.SCRIPTRUN", "s", "f", "TIMEOUT", "x", "INPUTS", "t"), "Invalid value for TIMEOUT"),
+    (("HPCORCH.PROGRAM", "m", "META"), "unsupported argument"),
 ]
 
 
@@ -150,9 +165,10 @@ BAD = [
 def filled():
     """One server for all requests that change nothing."""
     with module_server("debian") as server:
-        ask = server.start()
+        ask = server.start("WORKER_WAIT", "0")
         put(ask)
         ask.execute_command("AI.MODELSTORE", "m", "ONNX", "CPU", "BLOB", "abc")
+        ask.execute_command("AI.SCRIPTSET", "s", "CPU", "SOURCE", "def f(): pass")
         ask.set("text", "x")
         yield ask
 
@@ -163,7 +179,7 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(filled, words, expec
         filled.execute_command(*words)
     assert whole(filled) == WHOLE
     assert filled.execute_command("AI.MODELGET", "m", "BLOB") == b"abc"
-    assert filled.dbsize() == 3
+    assert filled.dbsize() == 4
 
 
 def fill(ask):

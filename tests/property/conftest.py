@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "hpcorch",
-    deadline=None,
+    settings.default,
     # Fixtures that only isolate the environment need not be new for every example.
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     database=None,

@@ -17,9 +17,14 @@ from hpcorch.plan.configure import configure
 SCRIPT = """
 set -euo pipefail
 source "$1"
-HPCORCH_MARKER=$2
-hpcorch_read_parameters /dev/stdin
-hpcorch_configure "$3" "$4"
+HPCORCH_MARKER=$2 source=$3 target=$4
+declare -A HPCORCH_PARAMS
+shift 4
+while (($#)); do
+  HPCORCH_PARAMS[$1]=$2
+  shift 2
+done
+hpcorch_configure "$source" "$target"
 """
 MARKER = st.sampled_from([";", "@", "@@", "%", "ab", "*", "[", "\\", "$", "ü", "aba"])
 PIECE = st.sampled_from(
@@ -46,13 +51,9 @@ def by_bash(data: bytes, params: dict[str, str], marker: str) -> bytes:
         source.chmod(0o754)
         library = templates_dir() / "lib/configure.sh"
         words = ["bash", "-c", SCRIPT, "_", str(library), marker, str(source), str(target)]
-        pairs = "".join(f"{name}\0{value}\0" for name, value in params.items())
-        done = subprocess.run(
-            [os.fsencode(word) for word in words],
-            input=pairs.encode("utf-8", "surrogateescape"),
-            capture_output=True,
-            check=False,
-        )
+        words += [word for pair in params.items() for word in pair]
+        argv = [os.fsencode(word) for word in words]
+        done = subprocess.run(argv, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         assert target.stat().st_mode & 0o777 == 0o754
         assert sorted(Path(top).iterdir()) == [source, target]

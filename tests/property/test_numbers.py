@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,8 @@ def test_normalising_gives_every_cpu_once_in_order_and_is_stable(pinning):
         flat |= {item} if isinstance(item, int) else set(item)
     found = cpus.normalise(pinning)
     assert found == tuple(sorted(flat)) == cpus.normalise(found)
+    assert found == cpus.normalise(np.array(sorted(flat), dtype=np.int16))
+    assert {type(cpu) for cpu in found} <= {int}
 
 
 @given(st.text(alphabet="0123456789,- ab²", max_size=12))

@@ -6,10 +6,8 @@ Ports are free ones on 127.0.0.1; every server has its own directory and is stop
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +16,8 @@ from typing import Any
 import pytest
 import redis
 
-DEADLINE = 20.0
+from tests.helpers import DEADLINE, free_port, until
+
 SLOT_RANGES = ("0-5460", "5461-10922", "10923-16383")
 
 
@@ -48,21 +47,6 @@ class RunningServer:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"{what} did not happen within {DEADLINE:g} s")
-        time.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def spawn(directory: Path, *options: str) -> subprocess.Popen[bytes]:

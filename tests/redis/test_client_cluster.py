@@ -12,14 +12,8 @@ from redis.crc import key_slot
 
 from hpcorch.client import Client, RedisConnectionError
 from hpcorch.client.connection import Request
-from tests.redis.conftest import (
-    RunningServer,
-    is_whole,
-    settled,
-    spawn,
-    start_nodes,
-    until,
-)
+from tests.helpers import until
+from tests.redis.conftest import RunningServer, is_whole, settled, spawn, start_nodes
 from tests.redis.test_client_many import connect
 
 pytestmark = pytest.mark.redis

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from typing import Any, cast
@@ -15,7 +17,8 @@ from redis.crc import key_slot
 
 from hpcorch.client import Client, ConfigOptions, RedisConnectionError, RedisRuntimeError
 from hpcorch.client.registry import register, unregister
-from tests.redis.conftest import RunningServer, free_port, make_certificates, private, spawn
+from tests.helpers import free_port, until
+from tests.redis.conftest import RunningServer, answers, make_certificates, private, spawn
 
 pytestmark = pytest.mark.redis
 
@@ -95,6 +98,7 @@ def test_a_lost_server_is_an_error_and_a_returned_one_is_used(own_server):
             client.get_tensor("a")
         process = spawn(own_server.directory, "--port", str(own_server.port))
         try:
+            until(lambda: answers(own_server), "the server's return")
             client.put_tensor("a", np.ones(10))
             assert client.get_tensor("a").shape == (10,)
         finally:
@@ -127,6 +131,23 @@ def test_threads_share_a_client(tcp_server):
         for thread in threads:
             thread.join()
     assert not failures
+
+
+def test_first_calls_import_nothing(tcp_server):
+    """A child that another thread forks meanwhile would wait for that import for ever."""
+    program = """
+import sys
+import numpy as np
+from hpcorch.client import Client
+
+client = Client(False, sys.argv[1])
+before = set(sys.modules)
+client.put_tensor("first", np.arange(3))
+client.get_tensor("first", np.arange(3))
+print([name for name in set(sys.modules) - before if name.startswith(("numpy", "hpcorch"))])
+"""
+    words = [sys.executable, "-c", program, tcp_server.ssdb]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_a_forked_child_has_its_own_connections(tcp_server):

@@ -64,6 +64,38 @@ def test_a_unix_socket_is_an_address_too(uds_server):
         assert client.get_db_node_info([uds_server.ssdb])[0]["Server"]["tcp_port"] == "0"
 
 
+@pytest.mark.parametrize("text", ["", "host", "12345.6.7:2345561", "h:0", "a:b:c", "unix://"])
+def test_what_is_no_address_is_refused_as_another_server_is(tcp_server, text):
+    with Client(False, tcp_server.ssdb) as client:
+        for call in (
+            lambda: client.get_db_node_info([text]),
+            lambda: client.get_ai_info([text], "x"),
+            lambda: client.config_get("*", text),
+            lambda: client.config_set("maxmemory", "0", text),
+            lambda: client.save([text]),
+            lambda: client.flush_db([text]),
+        ):
+            with pytest.raises(RedisRuntimeError, match="which is no address") as caught:
+                call()
+            assert isinstance(caught.value, InputError)
+
+
+def test_what_is_known_of_models_and_scripts(cluster):
+    every = [node.ssdb for node in cluster]
+    with Client(True, ",".join(every)) as client:
+        client.set_model("known", b"weights", "ONNX", "GPU:1", tag="v2")
+        assert client.get_ai_info(every, "known") == 3 * [
+            {"key": "known", "type": "MODEL", "backend": "ONNX", "device": "GPU:1", "tag": "v2"}
+        ]
+        assert client.get_ai_info(every[:1], "known", True) == [{}]
+        client.delete_model("known")
+        client.set_script("known", "def f(x):\n    return x\n")
+        assert client.get_ai_info(every[:1], "known")[0]["type"] == "SCRIPT"
+        with pytest.raises(RedisRuntimeError, match="is no server of this database"):
+            client.get_ai_info(["no_host:6379"], "known")
+        client.delete_script("known")
+
+
 def test_other_servers_and_other_types(tcp_server):
     here = tcp_server.ssdb
     with Client(False, here) as client:

@@ -91,6 +91,30 @@ def test_exists_delete_poll(client):
     assert not client.poll_key("gone", 1, 0)
 
 
+@pytest.mark.parametrize("size", [0, 5, 100_000, 3_000_001])
+def test_plain_bytes(client, size):
+    data = np.random.default_rng(size).bytes(size)
+    stream = io.BytesIO(data)
+    stream.seek(size // 2)
+    for sent in (stream, data, bytearray(data), memoryview(data)):
+        client.delete_bytes("raw")
+        assert not client.poll_bytes("raw", 1, 1)
+        client.put_bytes("raw", sent)
+        assert client.bytes_exists("raw")
+        got = client.get_bytes("raw")
+        assert got.tell() == 0
+        assert got.getvalue() == data
+    # Nothing holds on to what was sent.
+    stream.truncate(0)
+    with pytest.raises(RedisRuntimeError, match="no bytes 'nowhere' in the database"):
+        client.get_bytes("nowhere")
+    for wrong in ("text", np.ones(3), memoryview(b"with gaps")[::2]):
+        with pytest.raises(TypeError, match="data"):
+            client.put_bytes("raw", wrong)
+    with pytest.raises(TypeError, match="name"):
+        client.poll_bytes(42, 1, 1)
+
+
 def test_missing_tensor_is_named(client):
     with pytest.raises(RedisRuntimeError, match="no tensor 'nowhere' in the database"):
         client.get_tensor("nowhere")

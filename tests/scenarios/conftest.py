@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakebin.pbs import FakePbs
+from tests.helpers import until
 from tests.scenarios.grounds import Ground, Local, Pbs, Slurm
 from tests.testbed.cluster import Cluster
 
@@ -31,9 +32,11 @@ def _slurm(cluster: Cluster) -> Iterator[Ground]:
     path.chmod(0o755)
     yield Slurm(cluster, path)
     cluster.reset()
-    left = [words for node in cluster.nodes for _, words in cluster.node_processes(node)]
+    until(
+        lambda: not any(map(cluster.node_processes, cluster.nodes)),
+        "the end of all processes on the nodes",
+    )
     shutil.rmtree(path, ignore_errors=True)
-    assert left == []
 
 
 def _made(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:

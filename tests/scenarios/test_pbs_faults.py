@@ -13,12 +13,13 @@ from tests.fakebin.pbs import FakePbs
 from tests.helpers import kill, processes, until
 from tests.scenarios.grounds import Pbs
 
-# A frozen server is given up after a second, and asked more often than a real one may be.
+# A frozen server is given up soon, but not one that is slow on a busy machine; a server is asked
+# more often than a real one may be.
 QUICK = """
 import os
 from hpcorch.schedulers import pbs
-os.environ["HPCORCH_COMMAND_TIMEOUT_SECONDS"] = "1"
-pbs.PbsScheduler.poll_floor, pbs.PbsScheduler.record_grace = 0.5, 0.5
+os.environ.update(HPCORCH_COMMAND_TIMEOUT_SECONDS="5", HPCORCH_POLL_SECONDS="1")
+pbs.PbsScheduler.record_grace = 0.5
 """
 MODEL = QUICK + NEW + 'model = exp.create_model("m", exp.create_run_settings("sleep", "600"))\n'
 SHORT = MODEL.replace('"sleep", "600"', '"sh", ["-c", "exit 6"]')
@@ -34,7 +35,7 @@ while not Path("go").exists():
 
 @pytest.fixture
 def ground(own_surroundings: None, tmp_path: Path) -> Iterator[Pbs]:
-    with FakePbs(kill_delay=1.0) as pbs:
+    with FakePbs() as pbs:
         yield Pbs(pbs, tmp_path)
         assert pbs.complaints() == ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -22,8 +22,13 @@ def pbs() -> Iterator[FakePbs]:
         yield pbs
 
 
-def inside(pbs: FakePbs, path: Path, code: str, starter: str, *args: str) -> str:
-    """Submit a job of three nodes that runs a driver; return the job's id."""
+def inside(
+    pbs: FakePbs, path: Path, code: str, starter: str, *args: str, exports: Sequence[str] = ()
+) -> str:
+    """Submit a job of three nodes that runs a driver, its arguments as bash reads them.
+
+    `exports` are lines of bash before it. Returns the job's id.
+    """
     driver = path / "driver.py"
     driver.write_text(NEW + code)
     words = " ".join(args)
@@ -32,7 +37,8 @@ def inside(pbs: FakePbs, path: Path, code: str, starter: str, *args: str) -> str
         "#PBS -l select=3:ncpus=2:mpiprocs=2\n#PBS -l place=scatter:excl\n#PBS -j oe -k doe\n"
         f"#PBS -o {path}/job.log\n"
         f"cd {path}\n"
-        f"export HPCORCH_PBS_STARTER={starter} HPCORCH_INTERFACE=lo REDIS_PATH={DEBIAN_SERVER}\n"
+        + "".join(f"{line}\n" for line in exports)
+        + f"export HPCORCH_PBS_STARTER={starter} HPCORCH_INTERFACE=lo REDIS_PATH={DEBIAN_SERVER}\n"
         f"export XDG_STATE_HOME={path}/state XDG_CONFIG_HOME={path}/config\n"
         f"{sys.executable} {driver} {words}\n"
     )
@@ -48,10 +54,10 @@ def node_of(path: Path, index: int) -> str:
     return next(word.decode() for word in words if word.startswith(b"PBS_NODENUM="))
 
 
-@pytest.mark.parametrize("starter", ["pbsdsh", "pbs_tmrsh"])
-def test_shards_are_on_distinct_nodes_of_the_job(pbs, tmp_path, starter):
+@pytest.mark.parametrize(("starter", "shards", "each"), [("pbsdsh", 3, 1), ("pbs_tmrsh", 5, 2)])
+def test_shards_are_spread_over_the_nodes_of_the_job(pbs, tmp_path, starter, shards, each):
     code = """
-database = exp.create_database(db_nodes=3)
+database = exp.create_database(db_nodes=int(sys.argv[2]), shards_per_host=int(sys.argv[3]))
 exp.start(database)
 client = Client(cluster=True, address=database.get_address()[0])
 client.put_tensor("x", np.arange(5))
@@ -64,14 +70,12 @@ tell(launcher=exp.launcher, summary=exp.summary(), jobs=os.popen("qselect").read
 """
     reader = tmp_path / "reader"
     reader.write_text("")
-    job = inside(pbs, tmp_path, code, starter, "pass")
+    job = inside(pbs, tmp_path, code, starter, "pass", str(shards), str(each))
     marker = tmp_path / "lab/reader/exit/0"
     until(marker.exists, "the end of the program", 60)
-    assert {node_of(tmp_path, index) for index in range(3)} == {
-        "PBS_NODENUM=0",
-        "PBS_NODENUM=1",
-        "PBS_NODENUM=2",
-    }
+    assert [node_of(tmp_path, index) for index in range(shards)] == [
+        f"PBS_NODENUM={index // each}" for index in range(shards)
+    ]
     (tmp_path / "go").touch()
     until(lambda: not pbs.queued(), "the end of the job", 60)
     said = told((tmp_path / "job.log").read_text())

@@ -55,7 +55,7 @@ def test_the_customers_example(ground):
 
 def test_by_hand(ground):
     """A rendered script, submitted by the batch system's own command."""
-    options = ("--nodes", 2, "--path", "lab/orchestrator")
+    options = ("--nodes", 3, "--shards-per-host", 2, "--path", "lab/orchestrator")
     script = ground.lab.cli("render", "database", "--scheduler", ground.launcher, *options)
     (ground.path / "lab").mkdir(mode=0o700)
     (ground.path / "db.job").write_text(script)
@@ -63,6 +63,7 @@ def test_by_hand(ground):
     ground.lab.await_database()
     run = ground.runs()["orchestrator"]
     assert (run["scheduler"], run["state"]) == (ground.launcher, "Running")
+    assert [task["state"] for task in run["tasks"]] == ["Running"] * 3
     assert run["database"]["answers"] is True
     assert ground.lab.cli("stop", "lab") == "orchestrator is Cancelled, exit code 0\n"
     until(lambda: not ground.queue(), "an empty queue")
@@ -103,7 +104,7 @@ def test_another_process_takes_over_from_a_killed_driver(ground):
     with ground.lab.running_driver(code, *words) as driver:
         until(lambda: ground.lab.has_printed("waiter", "waiting"), "the program")
         driver.kill()
-        driver.wait(10)
+        driver.wait(30)
     assert ground.states() == ["Running"] * 3
     assert ground.states("waiter") == ["Running"]
     assert ground.stop() == {"orchestrator": ("Cancelled", "0"), "waiter": ("Cancelled", "143")}
@@ -123,6 +124,36 @@ def test_a_killed_shard_takes_the_address_back_and_is_named(ground):
     assert "shard 1: the server ended with exit code 137" in run["reason"]
     assert not (ground.lab / "orchestrator/address.env").exists()
     assert ground.stop()["orchestrator"][0] == "Failed"
+
+
+def test_members_put_their_files_in_place_and_one_that_cannot_runs_again(ground):
+    """Something is where the file of one member is to be."""
+    (ground.path / "in").mkdir()
+    (ground.path / "in/run.nml").write_text("n = ;n;, m = ;5;\n")
+    (ground.path / "in/run.nml").chmod(0o640)
+    code = """
+    settings = exp.create_run_settings("bash", ["-c", "stat -c %a run.nml; cat run.nml"])
+    ensemble = exp.create_ensemble("ens", {"n": [0, 1, 2]}, run_settings=settings)
+    ensemble.attach_generator_files(to_configure="in", on_node=True)
+    obstacle = Path("lab/ens/ens_1/run.nml")
+    obstacle.mkdir(parents=True)
+    exp.start(ensemble)
+    first, table = [str(state) for state in exp.get_status(ensemble)], exp.summary()
+    obstacle.rmdir()
+    exp.start(ensemble, only="failed")
+    outputs = [Path(exp.exp_path, "ens", f"ens_{n}", f"ens_{n}.out") for n in range(3)]
+    tell(
+        first=first,
+        table=table,
+        second=[str(state) for state in exp.get_status(ensemble)],
+        outputs=[path.read_text().splitlines() for path in outputs],
+    )
+    """
+    found = ground.lab.driver(code, timeout=110)
+    assert found["first"] == ["Completed", "Failed", "Completed"]
+    assert table(found["table"])["ens_1"]["Returncode"] == "66"
+    assert found["second"] == ["Completed"] * 3
+    assert found["outputs"] == [["640", f"n = {n}, m = 5"] for n in range(3)]
 
 
 QUEUED = """
@@ -157,7 +188,7 @@ def test_a_database_waits_for_room_without_its_driver(batch):
     with batch.lab.running_driver(code, database_of(batch)) as driver:
         until((batch.lab / "orchestrator/shards/0.json").exists, "the first shard")
         driver.kill()
-        driver.wait(10)
+        driver.wait(30)
     give_back()
     batch.lab.await_database()
     assert batch.states() == ["Running"] * 3

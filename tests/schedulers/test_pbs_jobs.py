@@ -85,7 +85,7 @@ def state(where: Path) -> TaskState:
 
 
 def test_the_end_of_the_walltime_is_no_cancellation(pbs, tmp_path):
-    where = run(pbs, tmp_path, "exec sleep 60", BatchSettings(time="00:00:02"))
+    where = run(pbs, tmp_path, "exec sleep 60", BatchSettings(time="00:00:04"))
     assert record(where)["signal"] == "USR1"
     assert state(where) is TaskState.TIMED_OUT
 

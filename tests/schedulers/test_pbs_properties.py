@@ -129,13 +129,13 @@ def seconds_to_parse(count: int) -> float:
     took = []
     for _ in range(5):
         gc.collect()
-        began = time.perf_counter()
+        began = time.process_time()
         assert len(PBS.parse_queue(told, asked)) == count
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     return min(took)
 
 
 def test_ten_times_the_tasks_take_about_ten_times_as_long():
-    # The machine may be busy: the best of three tries, each the best of several runs.
+    # CPU time, as the machine may be busy; a quadratic parser would take 100 times as long.
     ratios = [seconds_to_parse(5_000) / seconds_to_parse(500) for _ in range(3)]
-    assert min(ratios) < 20
+    assert min(ratios) < 40

@@ -16,6 +16,7 @@ from hpcorch.schedulers.base import (
     JobId,
     JobRef,
     Limits,
+    Options,
     QueueLimits,
     Resources,
     Result,
@@ -51,7 +52,7 @@ def test_nothing_of_the_environment_is_sent_along():
 
 
 def test_a_node_of_ones_own_is_asked_for_as_the_site_says():
-    host, none = PbsScheduler("exclhost"), PbsScheduler("none")
+    host, none = (PbsScheduler(Options(place)) for place in ("exclhost", "none"))
     assert places(exclusive=True) == ["-l place=excl"]
     assert places(exclusive=True, nodes=3) == ["-l place=scatter:excl"]
     assert places(host, exclusive=True, nodes=3) == ["-l place=scatter:exclhost"]
@@ -59,7 +60,7 @@ def test_a_node_of_ones_own_is_asked_for_as_the_site_says():
     assert places(none, exclusive=True) == places() == []
     assert places(exclusive=True, extra=(("place", "pack"),)) == ["-l place=pack"]
     with pytest.raises(InputError, match="pbs_place is 'all'"):
-        PbsScheduler("all")
+        PbsScheduler(Options("all"))
 
 
 def test_chunks_hold_processes_cpus_and_hosts():
@@ -71,6 +72,17 @@ def test_chunks_hold_processes_cpus_and_hosts():
     assert "-l select=2:ncpus=64" in lines(nodes=2, extra=(("select", "2:ncpus=64"),))
     with pytest.raises(InputError, match="host_list of db has 3 hosts"):
         lines(nodes=2, hosts=("a", "b", "c"))
+
+
+def test_what_does_not_go_with_a_select_is_refused():
+    own = (("select", "2:ncpus=64"),)
+    with pytest.raises(InputError, match=r"host_list of db is \('a', 'b'\): batch_args holds 'sel"):
+        lines(nodes=2, hosts=("a", "b"), extra=own)
+    with pytest.raises(InputError, match="memory_per_node of db is 500: batch_args holds 'select'"):
+        lines(nodes=2, memory=500, extra=own)
+    for key in ("nodes", "ncpus", "mem"):
+        with pytest.raises(InputError, match=f"batch_args of db holds '{key}': PBS takes it insid"):
+            lines(extra=((key, "2"),))
 
 
 def test_further_options_are_letters_or_resources():

@@ -155,15 +155,15 @@ def seconds_to_parse(count: int) -> float:
     took = []
     for _ in range(7):
         gc.collect()
-        began = time.perf_counter()
+        began = time.process_time()
         report = SLURM.parse_queue(answer, jobs)
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
         assert len(report) == count
     return min(took)
 
 
 def test_ten_times_the_rows_take_about_ten_times_as_long(capsys):
-    # The machine may be busy: the best of three tries, each the best of several runs.
+    # CPU time, as the machine may be busy; a quadratic parser would take 100 times as long.
     ratios = []
     for _ in range(3):
         few, many = seconds_to_parse(1_000), seconds_to_parse(10_000)
@@ -171,6 +171,6 @@ def test_ten_times_the_rows_take_about_ten_times_as_long(capsys):
         with capsys.disabled():
             sys.stdout.write(f"\nparse of 10,000 squeue rows {many * 1000:.1f} ms, ")
             sys.stdout.write(f"{ratios[-1]:.1f} times as long as of 1,000\n")
-        if ratios[-1] < 20:
+        if ratios[-1] < 40:
             return
     pytest.fail(f"not linear: the ratios are {ratios}")

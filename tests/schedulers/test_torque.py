@@ -47,6 +47,22 @@ def test_requests_are_in_its_own_words():
     assert "-l naccesspolicy=singlejob" in lines(extra=(("naccesspolicy", "singlejob"),))
     with pytest.raises(InputError, match="host_list of db has 1 hosts"):
         lines(nodes=2, hosts=("a",))
+    with pytest.raises(InputError, match=r"host_list of db is .*: batch_args holds 'nodes'"):
+        lines(hosts=("a",), extra=(("nodes", "4:gpus=2"),))
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (("walltime", "2:00:00"), "batch_args of .* holds 'walltime': the job asks for '1:00:00'"),
+        (("q", "b"), "batch_args of .* holds 'q': the job asks for 'a' there already"),
+        (("t", "0-4"), "batch_args holds 't': hpcorch sets it itself"),
+    ],
+)
+def test_what_is_asked_for_twice_is_refused(extra, message):
+    with pytest.raises(InputError, match=message):
+        lines(walltime="1:00:00", queue="a", extra=(extra,))
+    assert "-q a" in lines(queue="a", extra=(("q", "a"),))
 
 
 def test_calls_name_what_it_knows():

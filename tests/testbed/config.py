@@ -24,6 +24,8 @@ def write_all(layout: Layout, options: Options) -> None:
     # Without a name server unknown names fail at once instead of after a time-out.
     (layout / "etc/resolv.conf").write_text("options timeout:1 attempts:1\n")
     (layout / "cgroup.conf").write_text(_cgroup_conf(options))
+    # Nobody has it: Slurm counts what it gives away, and no more.
+    (layout / "gres.conf").write_text("Name=gpu File=/dev/null\n")
     layout.conf.write_text(_slurm_conf(layout, options))
     if options.accounting:
         # slurmdbd refuses a file that others may read.
@@ -83,10 +85,12 @@ def _slurm_conf(layout: Layout, options: Options) -> str:
         "SelectTypeParameters": "CR_Core_Memory",
         # Else a job that asks for no memory gets all of its node.
         "DefMemPerCPU": "100",
+        "GresTypes": "gpu",
         "MaxArraySize": "1001",
         # Real schedulers wait seconds to collect work; tests must not.
         "SchedulerParameters": "batch_sched_delay=0,sched_interval=1,bf_interval=1",
-        "KillWait": "2",
+        # Time to write a record on a busy machine; what ignores SIGTERM costs a test all of it.
+        "KillWait": "5",
         "MinJobAge": "300",
         # Half of what is usual: a dead node is noticed, and a dead controller given up, sooner.
         "MessageTimeout": "5",
@@ -116,7 +120,8 @@ def _overridden(values: Mapping[str, str], settings: Mapping[str, str]) -> dict[
 def _node(name: str, options: Options) -> str:
     return (
         f"NodeAddr={address(name)} CPUs={options.cpus} Boards=1 SocketsPerBoard=1 "
-        f"CoresPerSocket={options.cpus} ThreadsPerCore=1 RealMemory={options.memory} State=UNKNOWN"
+        f"CoresPerSocket={options.cpus} ThreadsPerCore=1 RealMemory={options.memory} "
+        "Gres=gpu:1 State=UNKNOWN"
     )
 
 

@@ -32,7 +32,7 @@ class Place:
     def __init__(self, directory: Path, mark: str) -> None:
         self.directory = directory
         # srun writes out the program's path.
-        self._sleep = re.compile(rf"(/usr)?(/bin/)?sleep {mark}")
+        self._sleep = re.compile(rf"(/usr)?(/bin/)?sleep {mark}\b")
         self._networks: set[int] = set()
         self._interfaces = self._interfaces_outside()
 

@@ -70,6 +70,19 @@ def test_lint_of_what_is_no_directory_is_bad_input(tmp_path, capsys):
     assert "is no directory" in capsys.readouterr().err
 
 
+def test_a_directory_of_the_profile_that_is_missing_is_told(user_dir, capsys):
+    profile = user_dir.parent / "site.toml"
+    profile.write_text('template_dirs = ["nowhere"]\n')
+    assert main(["template", "lint"]) == 2
+    said = capsys.readouterr().err
+    assert f"{user_dir.parent / 'nowhere'} is no directory" in said
+    assert f"correct template_dirs in {profile}" in said
+    assert main(["site", "check", "--scheduler", "local"]) == 1
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("fail")]
+    assert len(found) == 1
+    assert "nowhere is no directory; cure: correct template_dirs" in found[0]
+
+
 def test_diff_shows_what_the_site_changes_in_the_scripts(user_dir, capsys):
     assert main(["template", "diff"]) == 0
     assert "no difference" in capsys.readouterr().err

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hpcorch import Experiment, Model, Orchestrator, RunSettings
+from hpcorch import Ensemble, Experiment, Model, Orchestrator, RunSettings
 from hpcorch.describe import cpus
+from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import HpcorchError, InputError, InputTypeError, NotActive
 
 NAMES = "1 to 64 of the letters A-Z a-z, digits, '_', '-' and '.', not starting with '-' or '.'"
@@ -38,9 +41,9 @@ WRONG_VALUES = [
     (Orchestrator, "threads", 0, "a whole number from 1 to 128"),
     (Orchestrator, "maxmemory", "3 gb", "a number with an optional unit k, kb, m, mb, g or gb"),
     (Orchestrator, "maxmemory", "gb", "a number with an optional unit k, kb, m, mb, g or gb"),
+    (Orchestrator, "maxmemory", "٣gb", "a number with an optional unit k, kb, m, mb, g or gb"),
     (Orchestrator, "path", "", "a path that is not empty and has no control characters"),
     (Orchestrator, "path", "a\nb", "a path that is not empty and has no control characters"),
-    (RunSettings, "exe", "a=b", "a path without '='"),
     (RunSettings, "exe", "", "a path that is not empty and has no control characters"),
     (
         RunSettings,
@@ -132,6 +135,47 @@ def test_items_of_lists_are_named_by_their_position():
 def test_a_variable_that_cannot_be_one_is_refused(key):
     with pytest.raises(InputError, match="env_vars key is "):
         RunSettings("true", env_vars={key: "1"})
+
+
+def test_numbers_of_numpy_and_paths_are_taken_where_numbers_and_text_are():
+    settings = RunSettings("p", ["-i", Path("in put")], env_vars={"N": np.int64(3), "P": Path("/")})
+    settings.update_env({"F": np.float32(0.1)})
+    settings.set_nodes(np.int64(2))
+    settings.set_cpu_bindings(np.arange(2))
+    assert settings.exe_args == ("-i", "in put")
+    assert settings.env_vars == {"N": "3", "P": "/", "F": "0.1"}
+    assert (settings.nodes, settings.cpu_bindings) == (2, (0, 1))
+    assert type(settings.nodes) is type(settings.cpu_bindings[0]) is int
+    assert model(params={"x": np.int64(3), "y": np.float64(0.5)}).params == {"x": 3, "y": 0.5}
+    assert Orchestrator(db_nodes=np.int64(3), port=np.int32(7000)).port == 7000
+    attached = model()
+    attached.attach_generator_files(Path("/a"), [Path("/b")], [Path("/c"), "/d"])
+    assert attached.files.to_configure == ("/c", "/d")
+    assert (attached.files.to_copy, attached.files.to_symlink) == (("/a",), ("/b",))
+
+
+@pytest.mark.parametrize(
+    "make", [model, Orchestrator, lambda **facts: Ensemble("e", run_settings=RUN, **facts)]
+)
+def test_batch_settings_must_be_batch_settings(make):
+    with pytest.raises(InputTypeError, match="batch_settings is a str: it must come from"):
+        make(batch_settings="--nodes=2")
+
+
+@pytest.mark.parametrize("value", ["--nodes=2", ["nodes", 2], True])
+def test_options_must_be_a_mapping(value):
+    for make, field in (
+        (lambda **it: RunSettings("p", **it), "run_args"),
+        (BatchSettings, "batch_args"),
+    ):
+        with pytest.raises(InputTypeError, match=f"{field} is .*: it must be a mapping of options"):
+            make(**{field: value})
+
+
+def test_a_refusal_is_short_whatever_it_refuses():
+    with pytest.raises(InputError, match=r"name is 'xxx.* … x*': it must be 1 to 64") as caught:
+        model(name="x" * 100_000)
+    assert len(str(caught.value)) < 400
 
 
 def test_a_variable_s_value_must_be_text_or_a_number():
@@ -267,11 +311,21 @@ def test_pinning_defaults_to_the_first_cpus_and_may_be_none_or_chosen():
         (None, (0, 1, 2)),
         ([], ()),
         ([7, 0, range(5, 8)], (0, 5, 6, 7)),
-        ((item for item in (3, 1)), (1, 3)),
+        ((item for item in (3, 1, 5)), (1, 3, 5)),
     ):
         described = model()
         described.colocate_db_tcp(db_cpus=3, custom_pinning=pinning)
         assert described.colocation.cpus == expected
+
+
+def test_a_server_is_not_given_more_cpus_than_are_named():
+    with pytest.raises(InputError, match="db_cpus is 3 and custom_pinning names 2 CPUs"):
+        tcp(db_cpus=3, custom_pinning=[0, 1])
+
+
+def test_a_port_beside_a_unix_socket_needs_a_network():
+    with pytest.raises(InputError, match="port is 7000: beside a Unix socket it is for"):
+        model().colocate_db_uds(port=7000)
 
 
 def test_on_macos_pinning_is_warned_about_and_ignored(mocker):
@@ -288,3 +342,12 @@ def test_a_cpu_list_that_cannot_be_read_is_named(text):
     with pytest.raises(InputError) as caught:
         cpus.parse_list(text)
     assert f"CPU list {text!r} cannot be read" in caught.value.message
+
+
+def test_the_old_name_of_colocate_db_tcp_is_warned_about():
+    model = Model("m", RunSettings("/bin/true"))
+    with pytest.warns(FutureWarning, match="use colocate_db_tcp"):
+        model.colocate_db(port=7000, db_cpus=2)
+    assert model.colocation is not None
+    assert (model.colocation.transport, model.colocation.port) == ("tcp", 7000)
+    assert model.colocation.cpus == (0, 1)

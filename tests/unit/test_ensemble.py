@@ -51,6 +51,21 @@ def test_random_members_are_distinct_and_the_same_for_the_same_seed():
         ensemble(XY, perm_strategy="random", n_models=7)
 
 
+@pytest.mark.parametrize(
+    ("space", "facts", "message"),
+    [
+        (XY, {"n_models": 5}, "n_models is 5: the strategy all_perm makes 6"),
+        (XY, {"seed": 1}, "seed is 1: only the strategy random draws anything"),
+        (None, {"replicas": 2, "n_models": 2}, "they choose from params, and there are none"),
+        (None, {"replicas": 2, "perm_strategy": "step"}, "they choose from params"),
+    ],
+)
+def test_what_the_strategy_would_not_heed_is_refused(space, facts, message):
+    with pytest.raises(InputError, match=message):
+        ensemble(space, **facts)
+    assert len(ensemble(XY, n_models=6)) == 6
+
+
 def test_a_strategy_may_be_a_callable():
     seen = []
 
@@ -79,7 +94,7 @@ def test_replicas_multiply_the_combinations():
         ({"params": {"x": 1}}, "run_settings of ens is None: its members need a program"),
         ({}, "ensemble ens has no members"),
         ({"run_settings": RUN, "params": {"x": []}}, r"params\['x'\] is \[\]"),
-        ({"run_settings": RUN, "params": {"x": [None]}}, r"params\['x'\] holds None"),
+        ({"run_settings": RUN, "params": {"x": [None]}}, r"params\['x'\]\[0\] is None"),
         ({"run_settings": RUN, "params": ["x"]}, "params is .*: it must be a mapping"),
         ({"run_settings": RUN, "params": {"x": 1}, "perm_strategy": "best"}, "perm_strategy is"),
         ({"run_settings": RUN, "replicas": 0}, "replicas is 0"),
@@ -93,9 +108,27 @@ def test_what_makes_no_ensemble_is_refused_in_one_sentence(facts, words):
 
 
 def test_numbers_of_numpy_are_plain_numbers():
-    found = ensemble({"x": [np.int64(3)], "y": [np.float32(0.5)], "z": "text"})
-    assert params(found) == [(3, 0.5, "text")]
+    found = ensemble({"x": [np.int64(3)], "y": [np.float32(0.1)], "z": "text"})
+    assert params(found) == [(3, 0.1, "text")]
     assert [type(value) for value in found[0].params.values()] == [int, float, str]
+    assert params(ensemble({"x": np.linspace(0, 1, 3), "y": np.arange(1)})) == [
+        (0.0, 0),
+        (0.5, 0),
+        (1.0, 0),
+    ]
+    assert len(ensemble(replicas=np.int64(3), max_running=np.int8(2))) == 3
+    allowed = "text, a number, or a list of them that is not empty"
+    empty: list[int] = []
+    for wrong in (np.array([]), empty, np.array(3), {1, 2}, b"ab"):
+        with pytest.raises(InputTypeError, match=rf"params\['x'\] is .*: it must be {allowed}"):
+            ensemble({"x": wrong})
+    with pytest.raises(InputTypeError, match=r"params\['x'\]\[0\] is array"):
+        ensemble({"x": np.zeros((2, 2))})
+
+
+def test_what_may_be_left_out_may_be_none():
+    found = ensemble(XY, params_as_args=None, n_models=None, seed=None, batch_settings=None)
+    assert len(found) == 6
 
 
 def test_parameters_become_arguments_on_demand():
@@ -115,8 +148,26 @@ def test_members_share_nothing_with_each_other_or_with_the_settings_they_were_ma
     assert [model.run_settings.exe_args for model in found.peek()] == [("x",), ()]
     assert found[0] is found.models[0]
     assert found[-1].name == "ens_1"
+    assert [model.name for model in found[-1:]] == ["ens_1"]
     with pytest.raises(IndexError):
         found[2]
+
+
+def test_members_whose_files_are_put_in_place_are_found_without_looking_at_all(mocker):
+    found = ensemble(replicas=3)
+    found.add_model(Model("given", RUN))
+    made = mocker.spy(found, "_make")
+    assert list(found.peek_equipped()) == []
+    assert made.call_count == 0
+    for number in (2, 0):
+        found[number].attach_generator_files("/in")
+    found["given"].attach_generator_files("/in")
+    assert [model.name for model in found.peek_equipped()] == ["ens_0", "ens_2", "given"]
+    found.attach_generator_files("/in", on_node=True)
+    found[1].attach_generator_files("/in")
+    assert [model.name for model in found.peek_equipped()] == ["ens_1"]
+    found.attach_generator_files("/in")
+    assert len(list(found.peek_equipped())) == 4
 
 
 def test_an_ensemble_of_given_models():

@@ -111,7 +111,9 @@ def test_a_batch_job_sees_to_what_it_can_and_the_rest_is_left_to_the_launch(fiel
     option = WORDS["srun", ""][field]
     job = planned(settings, "slurm")
     assert option in unquoted(job)
-    assert job.program == ("srun", "--nodes=1", "--ntasks=1", "/p")
+    # The two hosts that are named are two nodes.
+    size = 2 if field == "host_list" else 1
+    assert job.program == ("srun", f"--nodes={size}", f"--ntasks={size}", "/p")
     # The batch settings win for the job; the launch gets the program's own.
     batch = BatchSettings()
     for name, made in EVERY.items():
@@ -125,6 +127,19 @@ def test_a_batch_job_sees_to_what_it_can_and_the_rest_is_left_to_the_launch(fiel
     job = planned(settings, "slurm", batch_settings=batch)
     assert option not in unquoted(job)
     assert option in job.program
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "slurm-steps", "pbs", "torque"])
+def test_hosts_that_are_named_are_the_nodes_when_nobody_says_how_many(scheduler):
+    settings = RunSettings("p", run_command="srun" if "slurm" in scheduler else "mpiexec")
+    settings.set_hostlist(["n1", "n2"])
+    settings.set_tasks_per_node(3)
+    job = planned(settings, scheduler)
+    assert (job.resources.nodes, job.resources.tasks_per_node) == (2, 3)
+    assert {"-n 6", "--ntasks=6"} & {*job.program, " ".join(job.program[1:3])}
+    settings.set_nodes(1)
+    with pytest.raises(InputError, match="host_list of m has 2 hosts: nodes is 1"):
+        planned(settings, scheduler)
 
 
 def unquoted(job):
@@ -143,7 +158,7 @@ def test_batch_settings_become_directives():
     assert "-l select=2:ncpus=1:mpiprocs=1:mem=100mb" in words
     assert "-l walltime=26:00:00" in words
     assert "-l place=scatter:excl" in words
-    database = database_job(Orchestrator(batch_settings=batch), scheduler="slurm")
+    database = database_job(Orchestrator(db_nodes=2, batch_settings=batch), scheduler="slurm")
     assert "--mem=100M" in database.directives
 
 
@@ -232,6 +247,16 @@ def test_several_programs_stand_in_one_launch_of_mpirun():
         *("mpirun", "-n", "2", "/p", "1", "x y"),
         *(":", "-n", "3", "env", "--", "V=1 2", "/bin/b", "z"),
         *(":", "-n", "1", "--bind-to", "none", "/bin/c"),
+    )
+
+
+def test_a_further_program_s_path_is_no_variable_to_env():
+    settings = RunSettings("a", run_command="mpirun")
+    settings.make_mpmd(RunSettings("x=1/b", env_vars={"V": 1}))
+    settings.make_mpmd(RunSettings("x=1/c"))
+    assert planned(settings).program[4:] == (
+        *(":", "-n", "1", "env", "--", "V=1", "nice", "-n", "0", "/bin/x=1/b"),
+        *(":", "-n", "1", "/bin/x=1/c"),
     )
 
 

@@ -30,11 +30,11 @@ def result(out="", code=0, err=""):
 def test_the_builders_make_argument_lists():
     local = LocalScheduler("/t/tool")
     asked = local.submit_command(Submittable("m", "tok", "/r/job.sh", "/r/log", is_array=False))
-    assert asked.argv == ("bash", "/t/tool", "submit", "tok", "/r/job.sh", "/r/log")
-    assert local.find_command("db", "tok").argv[2:] == ("find", "tok")
-    assert local.queue_command([JOB]).argv[2:] == ("queue", "7:tok")
-    assert local.cancel_command([JOB], force=False).argv[2:] == ("cancel", "TERM", "7:tok")
-    assert local.cancel_command([JOB], force=True).argv[2:] == ("cancel", "KILL", "7:tok")
+    assert asked.argv == ("bash", "-p", "/t/tool", "submit", "tok", "/r/job.sh", "/r/log")
+    assert local.find_command("db", "tok").argv[3:] == ("find", "tok")
+    assert local.queue_command([JOB]).argv[3:] == ("queue", "7:tok")
+    assert local.cancel_command([JOB], force=False).argv[3:] == ("cancel", "TERM", "7:tok")
+    assert local.cancel_command([JOB], force=True).argv[3:] == ("cancel", "KILL", "7:tok")
 
 
 def test_the_label_shows_the_range_of_an_array():
@@ -120,6 +120,18 @@ class Lab:
 
 
 LONG = 'touch "$1"; exec sleep 600'
+
+
+def test_a_job_is_found_by_its_token_and_its_subshells_are_not(tmp_path):
+    token = secrets.token_hex(8)
+    (tmp_path / "job.sh").write_text("(read -r line; exit 0)\nexit 0\n")
+    with subprocess.Popen(
+        ["bash", str(tmp_path / "job.sh"), "--token", token], stdin=subprocess.PIPE, text=True
+    ) as job:
+        until(lambda: len(processes(tmp_path)) > 1, "the subshell")
+        answer = shell.run(SCHEDULER.find_command("m", token))
+        assert answer.out.split() == [str(job.pid)]
+        job.communicate()
 
 
 def test_a_job_is_listed_while_it_runs_and_not_afterwards(tmp_path):
@@ -238,8 +250,8 @@ def test_many_cancellations_end_one_job_once(tmp_path):
 
 @pytest.mark.parametrize("words", [(), ("nonsense",), ("cancel", "HUP", "1:x")])
 def test_a_wrong_call_fails(words):
-    tool = SCHEDULER.find_command("db", "x").argv[1]
-    assert shell.run(Command(("bash", tool, *words))).code == 2
+    tool = SCHEDULER.find_command("db", "x").argv[2]
+    assert shell.run(Command(("bash", "-p", tool, *words))).code == 2
 
 
 def test_a_script_run_by_hand_keeps_its_records_and_spares_its_shell(tmp_path):

@@ -104,14 +104,22 @@ def test_smartredis_is_warned_about():
 
 def test_settings_of_the_user_come_after_defaults_and_before_ours():
     described = Orchestrator(maxmemory="1gb")
-    for key, value in (("maxclients", "7"), ("daemonize", "yes"), ("maxmemory", "2gb")):
+    for key, value in (("maxclients", "7"), ("loglevel", "debug"), ("maxmemory", "2gb")):
         described.set_db_conf(key, value)
     job = database_job(described)
     found = directives(job.server)
     assert found["maxclients"] == ("7",)
     assert found["maxmemory"] == ("2gb",)
-    assert found["daemonize"] == ("no",)
+    assert found["loglevel"] == ("debug",)
     assert found["logfile"] == ("",)
+
+
+@pytest.mark.parametrize("key", ["port", "bind", "dir", "daemonize", "cluster-enabled"])
+def test_what_the_job_decides_is_no_setting_of_the_user(key):
+    described = Orchestrator("db")
+    described.set_db_conf(key, "1")
+    with pytest.raises(InputError, match=f"db_conf of db holds '{key}': hpcorch sets it itself"):
+        database_job(described)
 
 
 def test_threads_have_another_name_in_keydb():
@@ -191,12 +199,23 @@ def test_a_colocated_database_must_not_hide_another_one():
     assert model_job(model, "/r", "/p", databases=other, machine=fake_machine()).databases == other
 
 
-def test_a_colocated_server_has_no_more_threads_than_cpus():
+@pytest.mark.parametrize(
+    ("facts", "threads"),
+    [
+        ({}, "1"),
+        ({"db_cpus": 3}, "3"),
+        ({"custom_pinning": [0, 2, 4]}, "3"),
+        ({"custom_pinning": [0, 2, 4], "db_cpus": 2}, "2"),
+        ({"custom_pinning": [], "db_cpus": 2}, "2"),
+        ({"custom_pinning": []}, "1"),
+    ],
+)
+def test_a_colocated_server_has_as_many_threads_as_cpus_or_fewer(facts, threads):
     model = Model("m", RunSettings("p"))
-    model.colocate_db_uds(db_cpus=4, custom_pinning=[0, 1])
+    model.colocate_db_uds(**facts)
     plan = model_job(model, "/r", "/p", machine=fake_machine()).server
     assert plan is not None
-    assert directives(plan)["io-threads"] == ("2",)
+    assert directives(plan)["io-threads"] == (threads,)
 
 
 def test_the_socket_s_mode_is_octal():
@@ -253,3 +272,34 @@ def test_what_is_saved_and_when_is_the_last_word_on_it():
     database.enable_checkpoints(60)
     lines = [words for words in database_job(database).server.directives if words[0] == "save"]
     assert lines[-1] == ("save", "60", "1")
+
+
+@pytest.mark.parametrize(
+    ("facts", "scheduler", "refusal"),
+    [
+        ({"batch": True}, "slurm", None),
+        ({"batch": True}, "local", "batch of db is True: the launcher local has no jobs"),
+        ({"batch": True}, "slurm-steps", "batch of db is True: the launcher slurm-steps starts"),
+        ({"batch": False}, "local", None),
+        ({"batch": False}, "slurm-steps", None),
+        ({"batch": False}, "pbs", "batch of db is False: outside a job the launcher pbs"),
+        ({"run_command": "srun"}, "slurm", None),
+        ({"run_command": "pbsdsh"}, "pbs", None),
+        ({"run_command": "mpirun"}, "slurm", "'mpirun': on the launcher slurm it must be auto or"),
+        ({"run_command": "srun"}, "local", "'srun': on the launcher local it must be auto$"),
+    ],
+)
+def test_smartsim_s_words_are_honoured_or_refused(facts, scheduler, refusal):
+    database = Orchestrator("db", 3, **facts)
+    if refusal is None:
+        assert database_job(database, scheduler=scheduler).elements == 3
+        return
+    with pytest.raises(InputError, match=refusal):
+        database_job(database, scheduler=scheduler)
+
+
+def test_single_cmd_chooses_the_layout():
+    assert Orchestrator(single_cmd=True).layout == "gang"
+    assert Orchestrator(single_cmd=False).layout == "array"
+    with pytest.raises(InputError, match="single_cmd is False"):
+        Orchestrator(single_cmd=False, layout="gang")

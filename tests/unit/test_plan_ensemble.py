@@ -150,10 +150,12 @@ def test_a_row_reaches_bash_byte_for_byte(tmp_path):
         done = subprocess.run(argv, capture_output=True, check=True)
         words = done.stdout.decode().split("\0")[:-1]
         assert words[:3] == [str(row), str(row), name]
-        assert words[4] == where
-        count = int(words[5])
-        assert words[6 + count - 2 : 6 + count] == [f"U={''.join(UGLY)}", "E="]
-        assert words[6 + count :] == ["/opt/p", *UGLY]
+        assert words[3:5] == [where, "-"]
+        params, rest = words[6 : 6 + 2 * int(words[5])], words[6 + 2 * int(words[5]) :]
+        assert params == (["x", UGLY[row]] if name == "ens_0" else [])
+        count = int(rest[0])
+        assert rest[count - 1 : count + 1] == [f"U={''.join(UGLY)}", "E="]
+        assert rest[count + 1 :] == ["/opt/p", *UGLY]
 
 
 def test_programs_are_told_under_which_names_keys_are():
@@ -175,7 +177,7 @@ def test_in_an_allocation_members_are_steps_that_share_nodes():
     row = plan(members(3), "slurm-steps").table[0].splitlines()[0].split("\t")
     assert not job.gang
     assert job.max_running == 64
-    assert row[6:9] == ["srun", "--nodes=1", "--ntasks=1"]
+    assert row[7:10] == ["srun", "--nodes=1", "--ntasks=1"]
     assert "--exact" in row
 
 
@@ -210,7 +212,7 @@ def test_nodes_of_the_batch_settings_are_each_member_s_and_that_is_said():
     (job,) = plan(described(2)).jobs
     assert job.resources.nodes == 3
     assert job.warnings == (
-        "nodes in batch_settings of ens is 3: each of its 2 members gets as many",
+        "nodes in batch_settings of ens is 3: each of its 2 members gets as many nodes",
     )
     assert plan(described(1)).jobs[0].warnings == ()
 

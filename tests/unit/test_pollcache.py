@@ -5,24 +5,28 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
+from filelock import FileLock
 
 from hpcorch.pollcache import PollCache
 from hpcorch.schedulers.base import Result
+from tests.helpers import until
 
 
 class Scheduler:
     """Answers with the number of the question."""
 
-    def __init__(self, code: int = 0, seconds: float = 0) -> None:
+    def __init__(self, code: int = 0, work: Callable[[], None] = lambda: None) -> None:
         self.asked = 0
         self._code = code
-        self._seconds = seconds
+        self._work = work
 
     def __call__(self) -> Result:
         self.asked += 1
-        time.sleep(self._seconds)
+        self._work()
         return Result(("squeue",), self._code, f"answer {self.asked}", "")
 
 
@@ -66,9 +70,22 @@ def test_a_failed_query_is_not_kept(ask):
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_who_comes_while_somebody_asks_gets_that_answer(ask, code):
-    scheduler = Scheduler(code, seconds=0.5)
-    said = []
+def test_who_comes_while_somebody_asks_gets_that_answer(ask, code, mocker):
+    tries: Counter[int] = Counter()
+    said: list[str] = []
+
+    class Watched(FileLock):
+        def _acquire(self) -> None:
+            tries[threading.get_ident()] += 1
+            super()._acquire()
+
+    mocker.patch("hpcorch.pollcache.FileLock", Watched)
+
+    def work() -> None:
+        # Who has tried three times has waited longer than a free lock takes.
+        until(lambda: sorted(tries.values())[-4:-3] >= [3], "four callers that wait")
+
+    scheduler = Scheduler(code, work)
     threads = [threading.Thread(target=lambda: said.append(ask(scheduler))) for _ in range(5)]
     for thread in threads:
         thread.start()

@@ -136,7 +136,8 @@ def test_the_journal_tells_what_happened(tmp_path):
     journal = Journal(tmp_path)
     assert not journal.exists()
     assert journal.runs() == []
-    one, two, three = run("one"), run("two", run_id=1), run("three", entity="f", elements=3)
+    one, two = run("one"), run("two", run_id=1)
+    three = run("three", entity="f", elements=3, per_element=2)
     for item in (one, two, three):
         journal.intend(item)
     journal.submitted(replace(one.parts[0], job=JobId("11", "c")))
@@ -148,7 +149,8 @@ def test_the_journal_tells_what_happened(tmp_path):
     assert [item.job for item in found] == [JobId("11", "c"), None, JobId("33")]
     assert [item.rejected for item in found] == [False, True, False]
     assert [item.stopped for item in found] == [True, False, False]
-    assert found[2].elements == 3
+    assert (found[2].elements, found[2].per_element) == (3, 2)
+    assert [part.elements for part in found[2].parts] == [2]
     assert all(item.submitted_at > 0 for item in found)
 
 
@@ -175,7 +177,12 @@ def test_nothing_that_is_written_after_a_crash_is_lost(tmp_path, cut):
 
 
 @pytest.mark.parametrize(
-    "line", ["", "5", "null", "[]", "{}", '{"event": "submitted", "token": "x"}', "\x00", "{"]
+    "line",
+    [
+        *("", "5", "null", "[]", "{}", '{"event": "submitted", "token": "x"}', "\x00", "{"),
+        '{"event": "submitted", "token": "one_7", "job": "1", "cluster": ""}',
+        *('{"event": "stop", "ended": ["one"]}', '{"event": "stop", "ended": {"one": 5}}'),
+    ],
 )
 def test_strange_lines_in_the_journal_are_skipped(tmp_path, line):
     journal = Journal(tmp_path)
@@ -233,13 +240,14 @@ def test_exit_records_are_those_of_the_job_and_damaged_ones_are_skipped(tmp_path
 
 
 def test_an_address_counts_only_with_both_its_files_and_its_own_job(tmp_path):
-    (tmp_path / "address.json").write_text('{"job": "7", "addresses": []}')
+    (tmp_path / "address.json").write_text('{"job": "7", "addresses": [], "type": "x"}')
     assert rundir.address(tmp_path) is None
     (tmp_path / "address.env").touch()
     assert rundir.address(tmp_path, "7") is not None
     assert rundir.address(tmp_path, "8") is None
-    (tmp_path / "address.json").write_text("[]")
-    assert rundir.address(tmp_path) is None
+    for text in ("[]", '{"job": "7", "addresses": []}'):
+        (tmp_path / "address.json").write_text(text)
+        assert rundir.address(tmp_path) is None
 
 
 def test_runs_are_found_by_the_experiment_or_the_entity(tmp_path):

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from hpcorch import sites
 from hpcorch.errors import SiteError
-from hpcorch.sites import load_site, template_dirs
+from hpcorch.paths import templates_dir
+from hpcorch.sites import Queue, layers, load_site, template_dirs
 
 
 @pytest.fixture
 def system(tmp_path, monkeypatch):
     path = tmp_path / "system" / "site.toml"
     path.parent.mkdir()
-    monkeypatch.setattr(sites, "_SYSTEM_DIR", tmp_path / "system")
+    monkeypatch.setattr(layers, "_SYSTEM_DIR", tmp_path / "system")
     return path
 
 
@@ -25,7 +27,9 @@ def user(tmp_path):
 
 
 @pytest.fixture
-def environ(tmp_path, system, user):
+def environ(tmp_path, system, user, monkeypatch):
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
     return {"XDG_CONFIG_HOME": str(tmp_path / "user"), "HOME": str(tmp_path)}
 
 
@@ -38,10 +42,12 @@ def test_without_any_file_everything_is_the_default(environ):
 
 def test_later_layers_win_and_every_value_knows_where_it_came_from(environ, system, user, tmp_path):
     named, explicit = tmp_path / "named.toml", tmp_path / "explicit.toml"
+    project = tmp_path / "project" / "hpcorch.toml"
     everything = {
-        system: ["scheduler", "interface", "server", "server_conf", "boot_seconds"],
-        named: ["interface", "server", "server_conf", "boot_seconds"],
-        user: ["server", "server_conf", "boot_seconds"],
+        system: ["queue", "interface", "server", "python", "server_conf", "boot_seconds"],
+        named: ["interface", "server", "python", "server_conf", "boot_seconds"],
+        user: ["server", "python", "server_conf", "boot_seconds"],
+        project: ["python", "server_conf", "boot_seconds"],
         explicit: ["server_conf", "boot_seconds"],
     }
     for number, (path, keys) in enumerate(everything.items(), 1):
@@ -53,11 +59,13 @@ def test_later_layers_win_and_every_value_knows_where_it_came_from(environ, syst
         )
     more = {"HPCORCH_SITE": str(named), "HPCORCH_BOOT_SECONDS": "99"}
     site = load_site({**environ, **more}, str(explicit))
-    assert (site.scheduler, site.interface, site.server) == ("v1", ("v2",), "v3")
-    assert (site.server_conf, site.boot_seconds) == (str(tmp_path / "v4"), 99)
-    assert site.origins["scheduler"] == str(system)
+    assert (site.queue, site.interface, site.server) == ("v1", ("v2",), "v3")
+    assert (site.python, site.server_conf) == ("v4", str(tmp_path / "v5"))
+    assert site.boot_seconds == 99
+    assert site.origins["queue"] == str(system)
     assert site.origins["interface"] == str(named)
     assert site.origins["server"] == str(user)
+    assert site.origins["python"] == str(project)
     assert site.origins["server_conf"] == str(explicit)
     assert site.origins["boot_seconds"] == "HPCORCH_BOOT_SECONDS"
     assert site.origins["deadline_seconds"] == "default"
@@ -108,7 +116,7 @@ def test_a_key_that_resembles_nothing_lists_the_known_ones(environ, user):
     user.write_text("zzz = 1\n")
     with pytest.raises(SiteError) as caught:
         load_site(environ)
-    assert "scheduler, interface" in caught.value.hint
+    assert "scheduler, account" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -119,14 +127,69 @@ def test_a_key_that_resembles_nothing_lists_the_known_ones(environ, user):
         ('boot_seconds = "1"', "boot_seconds to '1': it must be a whole number above 0"),
         ("boot_seconds = 1.5", "boot_seconds to 1.5: it must be a whole number above 0"),
         ("scheduler = 1", "scheduler to 1: it must be text"),
+        ('scheduler = "slrum"', "scheduler to 'slrum': it must be one of auto, slurm, slurm-steps"),
+        ('interface = ["ib0", ""]', "interface to .*: no text in it may be empty"),
         ("interface = [1]", r"interface to \[1\]: it must be a list of texts"),
         ("interface = 1", "interface to 1: it must be a list of texts"),
+        ('required = ["acount"]', "'acount': it may have account, queue, time, memory_per_node"),
+        ('allowed_security = "none"', "'none': it may have password, tls, smartredis, open"),
+        ('memory_style = "core"', "memory_style to 'core': it must be one of node, cpu, none"),
+        ('run_command = "none"', "run_command to 'none': it must be one of auto, srun"),
+        ('time = "24h"', "time to '24h': it must be HH:MM:SS or D-HH:MM:SS"),
+        ("time = 01:00:00", "time to datetime.time.1, 0.: it must be text"),
+        ('account = "a b"', "account to 'a b': it must be 1 to 64 of the letters"),
+        ("queues = 1", r"queues to 1: it must be tables such as \[queues.debug\]"),
+        ("queues.debug = 1", r"queues.debug to 1: it must be a table, as below \[queues.debug\]"),
+        ("queues.debug.max_nodes = -1", "queues.debug.max_nodes to -1: it must be 0 or a whole"),
+        ('queues.debug.max_time = "1h"', "queues.debug.max_time to '1h': it must be HH:MM:SS"),
+        ('queues."a b".max_nodes = 1', "queues.a b is 'a b': it must be 1 to 64 of the letters"),
     ],
 )
 def test_a_value_of_the_wrong_kind_is_refused(environ, user, text, message):
     user.write_text(text + "\n")
     with pytest.raises(SiteError, match=message):
         load_site(environ)
+
+
+def test_queues_are_made_of_all_layers_and_know_where_each_rule_came_from(environ, system, user):
+    system.write_text('[queues.debug]\nmax_time = "1:00:00"\nmax_nodes = 2\n[queues.batch]\n')
+    user.write_text('[queues.debug]\nmax_nodes = 1\n[queues.mine]\nallowed_security = "tls"\n')
+    site = load_site(environ)
+    assert site.queues == {
+        "debug": Queue(max_time="1:00:00", max_nodes=1),
+        "batch": Queue(),
+        "mine": Queue(allowed_security=("tls",)),
+    }
+    assert site.origin("queues.debug.max_time") == site.origin("queues.batch") == str(system)
+    assert site.origin("queues.debug.max_nodes") == str(user)
+    assert site.origin("queues.batch.max_nodes") == "default"
+
+
+def test_an_unknown_key_of_a_queue_is_refused_with_the_nearest_known_one(environ, user):
+    user.write_text("[queues.debug]\nmaxnodes = 1\n")
+    with pytest.raises(SiteError) as caught:
+        load_site(environ)
+    message = f"{user} sets queues.debug.maxnodes, which is no key of a queue"
+    assert caught.value.message == message
+    assert caught.value.hint == "did you mean 'max_nodes'?"
+
+
+def test_a_variable_that_resembles_a_key_is_told(environ):
+    for wrong, right in (("INTERFACES", "INTERFACE"), ("ACOUNT", "ACCOUNT"), ("QUEUES", "QUEUE")):
+        with pytest.raises(SiteError) as caught:
+            load_site({**environ, f"HPCORCH_{wrong}": "x"})
+        assert f"the variable HPCORCH_{wrong} is set" in caught.value.message
+        assert caught.value.hint == f"did you mean HPCORCH_{right}? else unset HPCORCH_{wrong}"
+
+
+def test_variables_of_jobs_and_programs_are_no_slips_of_the_pen(environ):
+    exported = re.findall(
+        r"export .*", "\n".join(path.read_text() for path in templates_dir().rglob("*.*"))
+    )
+    names = {name for line in exported for name in re.findall(r"HPCORCH_[A-Z_]+", line)}
+    assert {"HPCORCH_INDEX", "HPCORCH_CREDENTIALS", "HPCORCH_STEP_FILE"} <= names
+    others = ("HPCORCH_LOG_LEVEL", "HPCORCH_MODULE", "HPCORCH_TOPOLOGY", "HPCORCH_CREDENTIALS_db")
+    load_site({**environ, **dict.fromkeys((*names, *others), "1")})
 
 
 @pytest.mark.parametrize("value", ["", "0", "many", "-1", "²"])

@@ -52,13 +52,13 @@ def events(tmp_path):
 
 
 def verbs(calls):
-    return [call.args[0].argv[2] for call in calls.call_args_list]
+    return [call.args[0].argv[3] for call in calls.call_args_list]
 
 
 def test_an_accepted_job_is_journalled_before_and_after(calls, do_submit, tmp_path):
     def accept(command):
         assert events(tmp_path) == ["intent"]
-        assert command.argv[2:4] == ("submit", TOKEN)
+        assert command.argv[3:5] == ("submit", TOKEN)
         return answer(out="123\n")
 
     calls.side_effect = accept
@@ -112,7 +112,7 @@ def test_a_job_that_had_ended_before_it_was_looked_up_says_its_id_itself(
     calls, do_submit, tmp_path
 ):
     def look_up(command):
-        if command.argv[2] == "submit":
+        if command.argv[3] == "submit":
             raise CommandTimeout("slow")
         ended(tmp_path, TOKEN)
         return answer()

@@ -39,7 +39,7 @@ def put(folder: Path, text: str, name: str = "base.sh.j2") -> Path:
 
 
 def extending(text: str) -> str:
-    return '{% extends "!core/base.sh.j2" %}\n' + text
+    return '{#- hpcorch context 1 -#}{% extends "!core/base.sh.j2" %}\n' + text
 
 
 def found(folder: Path) -> list[str]:
@@ -47,7 +47,7 @@ def found(folder: Path) -> list[str]:
     return [
         f"{item.line}: {item.message} [{item.cure}]"
         for item in check_directories([folder], Site(), ["local"])
-        if item.is_fault
+        if item.fault
     ]
 
 
@@ -119,6 +119,13 @@ def test_an_ejected_template_changes_nothing_until_it_is_filled(folder, name):
         path.unlink()
 
 
+def test_blocks_that_hold_nothing_but_comments_make_a_script(folder):
+    text = SHIPPED.extension("base.sh.j2").replace("%}\n{% endblock", "%}\n# later\n{% endblock")
+    assert text.count("# later") == len(RESERVED)
+    put(folder, text)
+    assert found(folder) == []
+
+
 def test_a_template_without_blocks_for_sites_is_not_ejected():
     with pytest.raises(InputError, match="has no blocks for sites to fill"):
         SHIPPED.extension("slurm/directives.sh.j2")
@@ -129,7 +136,7 @@ def test_a_template_without_blocks_for_sites_is_not_ejected():
     [
         (
             extending("{% block site_module %}{% endblock %}\n"),
-            "2: no template that this one extends has 'site_module'",
+            "2: no template above has a block 'site_module': it would be left out [did",
         ),
         (
             extending("{% block site_modules %}{{ job.nme|sh }}{% endblock %}\n"),
@@ -144,7 +151,11 @@ def test_a_template_without_blocks_for_sites_is_not_ejected():
         ('{% extends "bose.sh.j2" %}\n', "1: there is no template bose.sh.j2"),
         (
             "{#- hpcorch context 99 -#}\n",
-            f"1: this template was written for context 99, this hpcorch has {CONTEXT_VERSION}",
+            f"1: it was written for context 99, this hpcorch has {CONTEXT_VERSION}",
+        ),
+        (
+            extending('{% block site_modules %}\n{% include "lib/module.sh" %}\n{% endblock %}\n'),
+            "3: there is no template lib/module.sh [did you mean lib/modules.sh?]",
         ),
         (
             extending("{% block site_modules %}\nif true; then\n{% endblock %}\n"),
@@ -153,7 +164,39 @@ def test_a_template_without_blocks_for_sites_is_not_ejected():
         (
             extending("{% block site_modules %}\n{{ job.elements|sh|comment }}{{ x|sh }}\n"
                       "{% endblock %}\n"),
-            "0: template local/database.sh.j2 cannot be rendered: 'x' is undefined",
+            "3: there is no 'x' [`hpcorch template vars` lists all]",
+        ),
+        (
+            extending("{% block site_modules %}{{ jobname|sh }}{% endblock %}\n"),
+            "2: there is no 'jobname' [did you mean job.name?]",
+        ),
+        (
+            extending("{% if job.acount %}{% endif %}\n"),
+            "2: no job has 'acount' [did you mean job.resources.account?]",
+        ),
+        (
+            extending("{% block site_modules %}\n{% if job.name %}\n{% endblock %}\n"),
+            "4: {% endblock %} comes while {% if %} is still open [write {% endif %} before it]",
+        ),
+        (
+            extending("{% if job.name %}{% elsif %}{% endif %}\n"),
+            "2: there is no tag {% elsif %} [did you mean {% elif %}?]",
+        ),
+        (
+            '{% extends "base.sh.j2" %}\n',
+            '1: it extends itself [write "!core/base.sh.j2" there]',
+        ),
+        (
+            '{% extends "core/base.sh.j2" %}\n',
+            "1: there is no template core/base.sh.j2 [did you mean !core/base.sh.j2?]",
+        ),
+        (
+            extending("{% block site_modules %}\necho {{ job.name|sh }} >>(x)\n{% endblock %}\n"),
+            "3: syntax error near unexpected token `(' (in the local script: database of 1 shard",
+        ),
+        (
+            extending("{% block before_launch %}\n#SBATCH --nice=1\n{% endblock %}\n"),
+            "3: this #SBATCH line stands after the first command and has no effect",
         ),
     ],
 )  # fmt: skip
@@ -176,15 +219,20 @@ def test_a_file_that_others_may_write_is_found(folder):
     assert found(folder) == [f"1: it can be written by others [chmod go-w {folder / 'base.sh.j2'}]"]
 
 
-def test_what_shellcheck_finds_is_told_with_the_line_of_the_script(folder):
-    put(folder, extending("{% block site_modules %}\ncd $MODULES\n{% endblock %}\n"))
-    assert any("in: cd $MODULES" in item for item in found(folder)), found(folder)
+def test_what_shellcheck_finds_is_told_once_at_the_line_of_the_file(folder):
+    path = put(folder, extending("{% block site_modules %}\ncd $MODULES\n{% endblock %}\n"))
+    (problem,) = check_directories([folder], Site(), ["local"])
+    assert (problem.place, problem.quote) == (f"{path}:3", "cd $MODULES")
+    assert problem.message.endswith(" more)")
+    assert "(in the local script: database of 1 shard" in problem.message
 
 
-def test_a_fault_of_many_scripts_is_told_once(folder):
-    put(folder, extending("{% block site_modules %}\ncd $MODULES\n{% endblock %}\n"))
-    places = [item.path for item in check_directories([folder], Site(), ["local"])]
-    assert all(" and " in place and place.endswith(" more") for place in places)
+def test_templates_that_extend_each_other_in_a_circle_are_refused(folder):
+    put(folder, '{% extends "database.sh.j2" %}\n', "base.sh.j2")
+    put(folder, '{% extends "base.sh.j2" %}\n', "database.sh.j2")
+    with pytest.raises(TemplateError, match="go in a circle"):
+        rendered(folder)
+    assert found(folder)
 
 
 def test_a_site_may_refuse_a_request_in_its_own_words(folder):
@@ -198,11 +246,11 @@ def test_a_site_may_refuse_a_request_in_its_own_words(folder):
     assert caught.value.message == "databases have 2 shards here, db wants more"
     assert caught.value.hint == f"this rule of the site is in {path}:3"
     refusals = check_directories([folder], Site(), ["local"])
-    assert [item.is_fault for item in refusals] == [False]
+    assert [item.fault for item in refusals] == [False]
     assert "refused: databases have 2 shards here" in refusals[0].message
 
 
 def test_a_template_for_another_context_is_refused_when_it_is_used(folder):
-    path = put(folder, "{#- hpcorch context 0 -#}\n" + extending(""))
-    with pytest.raises(TemplateError, match=f"{path}:1: this template was written for context 0"):
+    path = put(folder, "{#- hpcorch context 0 -#}\n" + '{% extends "!core/base.sh.j2" %}\n')
+    with pytest.raises(TemplateError, match=f"{path}:1: it was written for context 0"):
         rendered(folder)

@@ -212,6 +212,18 @@ def test_records_are_seen_between_two_questions(queue, run, record, mocker):
     assert queue.call_count == 1
 
 
+def test_a_run_whose_driver_died_before_it_knew_the_job_tells_that_itself(queue, run, tmp_path):
+    found = run(job=None)
+    says(queue, "7_0 RUNNING")
+    tracker = Tracker(Eager("t"))
+    assert state(tracker, found) == [TaskState.UNKNOWN]
+    (tmp_path / "m/job.json").write_text('{"job":"6","token":"another"}')
+    assert state(tracker, found) == [TaskState.UNKNOWN]
+    (tmp_path / "m/job.json").write_text('{"job":"7","token":"m"}')
+    (shot,) = tracker.snapshot([found])
+    assert (shot.state, shot.run.job) == (TaskState.RUNNING, JobId("7"))
+
+
 def test_a_run_without_a_job_is_refused_or_unfinished(queue, run):
     shots = Tracker(Eager("t")).snapshot([run("a", job=None), run("b", job=None, rejected=True)])
     assert [shot.state for shot in shots] == [TaskState.UNKNOWN, TaskState.FAILED]
@@ -268,7 +280,21 @@ def test_tasks_of_several_jobs_are_one_run_and_one_question(queue, run, record):
     assert words == ["Failed", "Running", "Queued", "Queued", "Running"]
     assert shot.state is TaskState.RUNNING
     (call,) = queue.call_args_list
-    assert call.args[0].argv[3:] == ("7:m_0", "8:m_1", "9:m_2")
+    assert call.args[0].argv[4:] == ("7:m_0", "8:m_1", "9:m_2")
+
+
+def test_shards_of_a_host_are_one_element_to_the_scheduler(queue, run, record):
+    """Five shards, two on each host: three elements, of which the last one waits."""
+    parts = (Part("m", 3, JobId("7")),)
+    hosts = replace(run(elements=5, kind="database"), per_element=2, parts=parts)
+    says(queue, "7_0 RUNNING", "7_1 RUNNING", "7 SUPERVISOR")
+    record(index=1, code=137)
+    shot = Tracker(Eager("t")).snapshot([hosts])[0]
+    words = [str(task.state) for task in shot.tasks]
+    assert words == ["Running", "Failed", "Running", "Running", "Queued"]
+    assert [ref.only for ref in hosts.refs([3, 4])] == [(1, 2)]
+    # An element is cancelled as long as one of its shards lives.
+    assert [ref.only for ref in hosts.refs([0])] == [(0,)]
 
 
 def test_numbers_that_are_not_in_order_are_those_of_the_members(queue, run, record):
@@ -288,7 +314,7 @@ def test_a_job_whose_tasks_have_all_ended_is_not_asked_about(queue, run, record)
     record(index=0, job="m")
     says(queue, "8_0 RUNNING")
     Tracker(Eager("t")).snapshot([whole])
-    assert queue.call_args.args[0].argv[3:] == ("8:m_1",)
+    assert queue.call_args.args[0].argv[4:] == ("8:m_1",)
 
 
 def test_a_refused_part_has_failed_and_the_rest_is_as_it_is(queue, run):

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from hpcorch.client.codecs import Tensor
+from hpcorch.inference.blob import Blob
 from hpcorch.inference.devices import CPU, Device
 from hpcorch.inference.faults import Fault
 
@@ -38,7 +39,7 @@ class Backend(Protocol):
     def devices(self) -> Sequence[Device]:
         """Return the devices that the framework can use on this node."""
 
-    def load(self, blob: bytes | bytearray, options: LoadOptions) -> Loaded:
+    def load(self, blob: Blob, options: LoadOptions) -> Loaded:
         """Return the model in `blob`.
 
         Raises Fault for a format that is refused, else whatever the framework raises.

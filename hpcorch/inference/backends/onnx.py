@@ -9,6 +9,7 @@ import onnxruntime
 
 from hpcorch.client.codecs import Tensor
 from hpcorch.inference.backends.base import Loaded, LoadOptions, check_count
+from hpcorch.inference.blob import Blob
 from hpcorch.inference.devices import CPU, Device, gpus
 
 _GPU_PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider")
@@ -40,7 +41,7 @@ class OnnxBackend:
             return (CPU,)
         return (CPU, *gpus(_count_gpus()))
 
-    def load(self, blob: bytes | bytearray, options: LoadOptions) -> Loaded:
+    def load(self, blob: Blob, options: LoadOptions) -> Loaded:
         """As Backend says."""
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = options.threads
@@ -48,7 +49,7 @@ class OnnxBackend:
         # Threads that spin between two runs would take CPUs from the application.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         session = onnxruntime.InferenceSession(
-            bytes(blob), settings, providers=_providers(options.device)
+            blob.path, settings, providers=_providers(options.device)
         )
         return OnnxModel(session)
 

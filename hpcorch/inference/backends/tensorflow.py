@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from hpcorch.client.codecs import Tensor
 from hpcorch.inference.backends.base import Loaded, LoadOptions, check_count
+from hpcorch.inference.blob import Blob
 from hpcorch.inference.devices import CPU, Device, gpus
 from hpcorch.inference.faults import Fault
 
@@ -33,11 +34,11 @@ class TensorflowBackend:
         """As Backend says."""
         return (CPU, *gpus(len(tf.config.list_physical_devices("GPU"))))
 
-    def load(self, blob: bytes | bytearray, options: LoadOptions) -> Loaded:
+    def load(self, blob: Blob, options: LoadOptions) -> Loaded:
         """As Backend says."""
         definition = tf.compat.v1.GraphDef()
         try:
-            definition.ParseFromString(bytes(blob))
+            definition.ParseFromString(blob.data())
         except Exception as error:
             raise Fault("refused", f"this is no frozen TensorFlow graph: {error}") from error
         graph = tf.Graph()

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpcorch.client.codecs import Tensor
 from hpcorch.inference.backends.base import Loaded, LoadOptions, check_count, first_import
+from hpcorch.inference.blob import Blob
 from hpcorch.inference.devices import CPU, Device
 from hpcorch.inference.faults import Fault
 
@@ -60,10 +61,10 @@ class TfliteBackend:
         """As Backend says: on servers LiteRT runs on the CPU only."""
         return (CPU,)
 
-    def load(self, blob: bytes | bytearray, options: LoadOptions) -> Loaded:
+    def load(self, blob: Blob, options: LoadOptions) -> Loaded:
         """As Backend says."""
         library = first_import(*_MODULES)
-        interpreter = library.Interpreter(model_content=bytes(blob), num_threads=options.threads)
+        interpreter = library.Interpreter(model_path=blob.path, num_threads=options.threads)
         return TfliteModel(interpreter)
 
 

@@ -7,16 +7,17 @@ exported program with Python objects in it.
 
 from __future__ import annotations
 
-import io
 import os
 import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from hpcorch.client.codecs import Tensor
 from hpcorch.inference.backends.base import Loaded, LoadOptions, as_arrays
+from hpcorch.inference.blob import Blob
 from hpcorch.inference.devices import CPU, Device, gpus
 from hpcorch.inference.faults import Fault
 
@@ -49,21 +50,22 @@ class TorchBackend:
         """As Backend says."""
         return (CPU, *gpus(torch.cuda.device_count()))
 
-    def load(self, blob: bytes | bytearray, options: LoadOptions) -> Loaded:
+    def load(self, blob: Blob, options: LoadOptions) -> Loaded:
         """As Backend says."""
         torch.set_num_threads(options.threads)
         device = torch_device(options.device)
         if archive_kind(blob) == "exported":
-            program = torch.export.load(io.BytesIO(blob))
+            with Path(blob.path).open("rb") as file:
+                program = torch.export.load(file)
             return TorchModel(program.module().to(device), device)
-        module = torch.jit.load(io.BytesIO(blob), map_location=device)
+        module = torch.jit.load(blob.path, map_location=device)
         return TorchModel(module.eval(), device)
 
 
-def archive_kind(blob: bytes | bytearray) -> str:
+def archive_kind(blob: Blob) -> str:
     """Return "script" or "exported"; raises Fault for anything else."""
     try:
-        with zipfile.ZipFile(io.BytesIO(blob)) as archive:
+        with zipfile.ZipFile(blob.path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
         names = []

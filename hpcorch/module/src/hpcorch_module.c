@@ -1,10 +1,13 @@
 /* hpcorch's server module: the AI.* commands that SmartRedis programs send.
  *
- * Tensors, models and scripts are kept as they were sent. One shared object serves Redis from 6.2
+ * Tensors, models and scripts are kept as they were sent; workers, which are clients of the server,
+ * run them. One shared object serves Redis from 6.2
  * on, Valkey and KeyDB: everything is asked of the server by name when it loads.
  */
 #include <stdbool.h>
 
+#include "dispatch.h"
+#include "execute.h"
 #include "program.h"
 #include "server_api.h"
 #include "tensor.h"
@@ -77,8 +80,7 @@ static int info(Ctx *ctx, Text **argv, int argc) {
         return Server_ReplyWithError(ctx, "ERR unsupported argument: only RESETSTAT");
     }
     Key *key = Server_OpenKey(ctx, argv[1], KEY_READ);
-    Program *program = model_of(key);
-    if (!program) program = script_of(key);
+    Program *program = program_of(key);
     int result = OK;
     if (!program) {
         result = Server_ReplyWithError(ctx, "ERR cannot find run info for key");
@@ -93,42 +95,13 @@ static int info(Ctx *ctx, Text **argv, int argc) {
     return result;
 }
 
-static bool holds(Ctx *ctx, Text *name, Program *(*program_of)(Key *)) {
-    Key *key = Server_OpenKey(ctx, name, KEY_READ);
-    bool held = program_of(key) != NULL;
-    if (key) Server_CloseKey(key);
-    return held;
-}
-
-/* Nothing is run; what is missing is told first. argv[at] is the first input. */
-static int refuse(Ctx *ctx, Text **argv, int argc, int at) {
-    const char *fault = NULL;
-    for (; !fault && at < argc && !is_word(argv[at], "OUTPUTS"); at++) {
-        fault = tensor_fault(ctx, argv[at]);
-    }
-    const char *none = "ERR this server keeps models and scripts, it runs none";
-    return Server_ReplyWithError(ctx, fault ? fault : none);
-}
-
-/* AI.MODELEXECUTE key INPUTS n name .. OUTPUTS n name .. TIMEOUT milliseconds */
-static int model_execute(Ctx *ctx, Text **argv, int argc) {
-    if (argc < 2) return Server_WrongArity(ctx);
-    if (!holds(ctx, argv[1], model_of)) return Server_ReplyWithError(ctx, MODEL_MISSING);
-    return refuse(ctx, argv, argc, 4);
-}
-
-/* AI.SCRIPTRUN key function INPUTS name .. OUTPUTS name .. */
-static int script_run(Ctx *ctx, Text **argv, int argc) {
-    if (argc < 2) return Server_WrongArity(ctx);
-    if (!holds(ctx, argv[1], script_of)) return Server_ReplyWithError(ctx, SCRIPT_MISSING);
-    return refuse(ctx, argv, argc, 4);
-}
-
 static void describe(InfoCtx *ctx, int for_crash_report) {
     (void)for_crash_report;
     Server_InfoAddSection(ctx, "module");
     Server_InfoAddFieldCString(ctx, "version", HPCORCH_MODULE_VERSION);
     Server_InfoAddFieldULongLong(ctx, "model_chunk_size", (unsigned long long)model_chunk_size);
+    Server_InfoAddFieldULongLong(ctx, "workers", dispatch_workers());
+    Server_InfoAddFieldULongLong(ctx, "waiting_requests", dispatch_waiting());
 }
 
 /* Pairs of a name and a value. Those by which RedisAI was tuned mean nothing here: workers run the
@@ -147,6 +120,12 @@ static bool arguments_read(Ctx *ctx, Text **argv, int argc) {
         }
         bool has_value = at + 1 < argc;
         if (has_value && is_word(argv[at], "MODEL_CHUNK_SIZE")) known = chunk_size_set(argv[at + 1]);
+        long long milliseconds = 0;
+        if (has_value && is_word(argv[at], "WORKER_WAIT") &&
+            Server_StringToLongLong(argv[at + 1], &milliseconds) == OK && milliseconds >= 0) {
+            dispatch_set_patience(milliseconds);
+            known = true;
+        }
         if (!has_value || !known) {
             Server_Log(ctx, "warning", "argument %d of the module is not understood", at + 1);
             return false;
@@ -170,9 +149,9 @@ __attribute__((visibility("default"))) int RedisModule_OnLoad(Ctx *ctx, Text **a
     Server_SetModuleOptions(ctx, OPTION_HANDLE_IO_ERRORS);
     if (!arguments_read(ctx, argv, argc)) return ERR;
     if (tensor_register(ctx) || model_register(ctx) || script_register(ctx)) return ERR;
+    if (program_register(ctx) || dispatch_register(ctx)) return ERR;
+    if (execute_register(ctx) || answer_register(ctx)) return ERR;
     if (Server_CreateCommand(ctx, "AI.INFO", info, "readonly", 1, 1, 1) ||
-        Server_CreateCommand(ctx, "AI.MODELEXECUTE", model_execute, "write deny-oom", 1, 1, 1) ||
-        Server_CreateCommand(ctx, "AI.SCRIPTRUN", script_run, "write deny-oom", 1, 1, 1) ||
         Server_CreateCommand(ctx, "AI.CONFIG", config, "readonly", 0, 0, 0)) {
         return ERR;
     }

@@ -1,4 +1,4 @@
-/* AI models: stored whole, given back whole, run elsewhere. */
+/* AI models: stored whole, given back whole, run by workers. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -8,58 +8,7 @@
 
 enum { ENCODING_VERSION = 1, MOST_NAMES = 4096 };
 
-typedef struct {
-    Text **texts;
-    int count;
-} Names;
-
-typedef struct {
-    Program program;
-    long long batch_size;
-    long long min_batch_size;
-    long long min_batch_timeout; /* milliseconds */
-    Names inputs;
-    Names outputs;
-    Text *blob;
-} Model;
-
 static Type *model_type;
-
-static void names_free(Names *names) {
-    for (int i = 0; i < names->count; i++) text_free(names->texts[i]);
-    if (names->texts) Server_Free(names->texts);
-}
-
-static void model_free(void *value) {
-    Model *model = value;
-    text_free(model->program.backend);
-    text_free(model->program.device);
-    text_free(model->program.tag);
-    text_free(model->blob);
-    names_free(&model->inputs);
-    names_free(&model->outputs);
-    Server_Free(model);
-}
-
-static Model *model_new(void) {
-    Model *model = Server_Calloc(1, sizeof *model);
-    model->program.kind = "MODEL";
-    return model;
-}
-
-static size_t model_memory(const void *value) {
-    const Model *model = value;
-    size_t bytes = sizeof *model + text_length(model->blob) + text_length(model->program.tag);
-    for (int i = 0; i < model->inputs.count; i++) bytes += text_length(model->inputs.texts[i]);
-    for (int i = 0; i < model->outputs.count; i++) bytes += text_length(model->outputs.texts[i]);
-    return bytes;
-}
-
-static size_t model_free_effort(Text *key, const void *value) {
-    (void)key;
-    (void)value;
-    return 1;
-}
 
 static void names_save(Io *io, const Names *names) {
     Server_SaveUnsigned(io, (uint64_t)names->count);
@@ -80,49 +29,40 @@ static bool names_load(Io *io, Names *names) {
 }
 
 static void model_save(Io *io, void *value) {
-    const Model *model = value;
-    text_save(io, model->program.backend);
-    text_save(io, model->program.device);
-    text_save(io, model->program.tag);
+    const Program *model = value;
+    text_save(io, model->backend);
+    text_save(io, model->device);
+    text_save(io, model->tag);
     Server_SaveSigned(io, model->batch_size);
     Server_SaveSigned(io, model->min_batch_size);
     Server_SaveSigned(io, model->min_batch_timeout);
     names_save(io, &model->inputs);
     names_save(io, &model->outputs);
-    text_save(io, model->blob);
+    text_save(io, model->content);
 }
 
 static void *model_load(Io *io, int encoding_version) {
     if (encoding_version != ENCODING_VERSION) return NULL;
-    Model *model = model_new();
-    model->program.backend = Server_LoadString(io);
-    model->program.device = Server_LoadString(io);
-    model->program.tag = Server_LoadString(io);
+    Program *model = program_new("MODEL");
+    model->backend = Server_LoadString(io);
+    model->device = Server_LoadString(io);
+    model->tag = Server_LoadString(io);
     model->batch_size = Server_LoadSigned(io);
     model->min_batch_size = Server_LoadSigned(io);
     model->min_batch_timeout = Server_LoadSigned(io);
     bool sound = names_load(io, &model->inputs) && names_load(io, &model->outputs);
-    if (sound) model->blob = Server_LoadString(io);
-    if (!sound || Server_IsIOError(io) || !model->blob || !model->program.device) {
+    if (sound) model->content = Server_LoadString(io);
+    if (!sound || Server_IsIOError(io) || !model->content || !model->device) {
         Server_LogIOError(io, "warning", "a model is damaged");
-        model_free(model);
+        program_free(model);
         return NULL;
     }
+    program_complete(model);
     return model;
 }
 
-static void model_digest(Digest *digest, void *value) {
-    const Model *model = value;
-    size_t length = 0;
-    const char *bytes = Server_StringPtrLen(model->program.backend, &length);
-    Server_DigestAddStringBuffer(digest, bytes, length);
-    bytes = Server_StringPtrLen(model->blob, &length);
-    Server_DigestAddStringBuffer(digest, bytes, length);
-    Server_DigestEndSequence(digest);
-}
-
 /* The words of an AI.MODELSTORE that makes this model; the blob is not among them. */
-static size_t model_words(const Model *model, Text **words) {
+static size_t model_words(const Program *model, Text **words) {
     size_t count = 0;
     const struct {
         const char *word;
@@ -132,9 +72,9 @@ static size_t model_words(const Model *model, Text **words) {
         {"MINBATCHSIZE", model->min_batch_size},
         {"MINBATCHTIMEOUT", model->min_batch_timeout},
     };
-    if (text_length(model->program.tag)) {
+    if (text_length(model->tag)) {
         words[count++] = Server_CreateString(NULL, "TAG", 3);
-        words[count++] = Server_HoldString(NULL, model->program.tag);
+        words[count++] = Server_HoldString(NULL, model->tag);
     }
     for (int i = 0; i < 3; i++) {
         if (!numbers[i].number) continue;
@@ -154,12 +94,12 @@ static size_t model_words(const Model *model, Text **words) {
 }
 
 static void model_rewrite(Io *io, Text *key, void *value) {
-    const Model *model = value;
+    const Program *model = value;
     size_t most = 12 + (size_t)model->inputs.count + (size_t)model->outputs.count;
     Text **words = Server_Calloc(most, sizeof(Text *));
     size_t count = model_words(model, words);
-    Server_EmitAOF(io, "AI.MODELSTORE", "sssvcs", key, model->program.backend,
-                   model->program.device, words, count, "BLOB", model->blob);
+    Server_EmitAOF(io, "AI.MODELSTORE", "sssvcs", key, model->backend,
+                   model->device, words, count, "BLOB", model->content);
     for (size_t i = 0; i < count; i++) Server_FreeString(NULL, words[i]);
     Server_Free(words);
 }
@@ -191,12 +131,12 @@ static const char *number_parse(Text **argv, int argc, int *at, long long *numbe
 }
 
 /* Options until BLOB, whose position is left in *at. */
-static const char *options_parse(Text **argv, int argc, int *at, Model *model) {
+static const char *options_parse(Text **argv, int argc, int *at, Program *model) {
     const char *fault = NULL;
     while (!fault && *at < argc && !is_word(argv[*at], "BLOB")) {
-        if (is_word(argv[*at], "TAG") && *at + 1 < argc && !model->program.tag) {
+        if (is_word(argv[*at], "TAG") && *at + 1 < argc && !model->tag) {
             *at += 1;
-            model->program.tag = Server_HoldString(NULL, argv[*at]);
+            model->tag = Server_HoldString(NULL, argv[*at]);
         } else if (is_word(argv[*at], "BATCHSIZE")) {
             fault = number_parse(argv, argc, at, &model->batch_size);
         } else if (is_word(argv[*at], "MINBATCHSIZE")) {
@@ -227,7 +167,7 @@ static Text *blob_join(Text **chunks, int count) {
     return whole;
 }
 
-static const char *model_parse(Text **argv, int argc, Model *model) {
+static const char *model_parse(Text **argv, int argc, Program *model) {
     static const char *const backends[] = {"TF", "TFLITE", "TORCH", "ONNX"};
     bool known = false;
     for (int i = 0; i < 4; i++) known = known || is_word(argv[2], backends[i]);
@@ -235,8 +175,8 @@ static const char *model_parse(Text **argv, int argc, Model *model) {
     size_t length = 0;
     const char *device = Server_StringPtrLen(argv[3], &length);
     if (!is_device(device, length)) return "ERR Invalid DEVICE";
-    model->program.backend = Server_HoldString(NULL, argv[2]);
-    model->program.device = Server_HoldString(NULL, argv[3]);
+    model->backend = Server_HoldString(NULL, argv[2]);
+    model->device = Server_HoldString(NULL, argv[3]);
     int at = 4;
     const char *fault = options_parse(argv, argc, &at, model);
     if (fault) return fault;
@@ -245,26 +185,20 @@ static const char *model_parse(Text **argv, int argc, Model *model) {
     if (needs_names && (!model->inputs.count || !model->outputs.count)) {
         return "ERR Insufficient arguments, INPUTS and OUTPUTS not specified";
     }
-    model->blob = blob_join(argv + at + 1, argc - at - 1);
+    model->content = blob_join(argv + at + 1, argc - at - 1);
     return NULL;
 }
 
 /* AI.MODELSTORE key BACKEND DEVICE [option ..] BLOB chunk [chunk ..] */
 static int model_store(Ctx *ctx, Text **argv, int argc) {
     if (argc < 6) return Server_WrongArity(ctx);
-    Model *model = model_new();
+    Program *model = program_new("MODEL");
     const char *fault = model_parse(argv, argc, model);
-    Key *key = fault ? NULL : Server_OpenKey(ctx, argv[1], KEY_READ | KEY_WRITE);
-    if (key && !key_takes(key, model_type)) fault = WRONG_TYPE;
     if (fault) {
-        if (key) Server_CloseKey(key);
-        model_free(model);
+        program_free(model);
         return Server_ReplyWithError(ctx, fault);
     }
-    Server_ModuleTypeSetValue(key, model_type, model);
-    Server_CloseKey(key);
-    Server_ReplicateVerbatim(ctx);
-    return Server_ReplyWithSimpleString(ctx, "OK");
+    return program_store(ctx, argv[1], model_type, model);
 }
 
 /* AI.MODELGET key BLOB */
@@ -273,13 +207,7 @@ static int model_get(Ctx *ctx, Text **argv, int argc) {
     if (!is_word(argv[2], "BLOB")) {
         return Server_ReplyWithError(ctx, "ERR unsupported argument: only BLOB");
     }
-    const char *fault = NULL;
-    Key *key = key_open(ctx, argv[1], KEY_READ, model_type, &fault);
-    if (!key) return Server_ReplyWithError(ctx, fault ? fault : MODEL_MISSING);
-    const Model *model = Server_ModuleTypeGetValue(key);
-    Server_ReplyWithString(ctx, model->blob);
-    Server_CloseKey(key);
-    return OK;
+    return program_get(ctx, argv[1], model_type, MODEL_MISSING);
 }
 
 static int model_delete(Ctx *ctx, Text **argv, int argc) {
@@ -288,8 +216,7 @@ static int model_delete(Ctx *ctx, Text **argv, int argc) {
 
 Program *model_of(Key *key) {
     if (!key || Server_ModuleTypeGetType(key) != model_type) return NULL;
-    Model *model = Server_ModuleTypeGetValue(key);
-    return &model->program;
+    return Server_ModuleTypeGetValue(key);
 }
 
 int model_register(Ctx *ctx) {
@@ -298,10 +225,11 @@ int model_register(Ctx *ctx) {
         .rdb_load = model_load,
         .rdb_save = model_save,
         .aof_rewrite = model_rewrite,
-        .mem_usage = model_memory,
-        .digest = model_digest,
-        .free = model_free,
-        .free_effort = model_free_effort,
+        .mem_usage = program_memory,
+        .digest = program_digest,
+        .free = program_free,
+        .free_effort = program_free_effort,
+        .copy = program_copy,
     };
     model_type = Server_CreateDataType(ctx, "hpcmodel1", ENCODING_VERSION, &methods);
     if (!model_type) return ERR;

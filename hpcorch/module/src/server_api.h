@@ -16,6 +16,9 @@ typedef struct RedisModuleIO Io;
 typedef struct RedisModuleType Type;
 typedef struct RedisModuleDigest Digest;
 typedef struct RedisModuleInfoCtx InfoCtx;
+typedef struct RedisModuleBlockedClient Blocked;
+typedef struct RedisModuleCallReply CallReply;
+typedef uint64_t TimerId;
 
 typedef int (*Command)(Ctx *ctx, Text **argv, int argc);
 
@@ -25,6 +28,27 @@ enum { KEY_READ = 1 << 0, KEY_WRITE = 1 << 1 };
 enum { KEY_EMPTY = 0 };
 /* An I/O error while loading is reported to us instead of ending the server. */
 enum { OPTION_HANDLE_IO_ERRORS = 1 << 0 };
+/* Whoever calls cannot be kept waiting: from a script, a transaction, another module. */
+enum { CONTEXT_LUA = 1 << 0, CONTEXT_MULTI = 1 << 1, CONTEXT_DENY_BLOCKING = 1 << 21 };
+/* The server is above its maxmemory. */
+enum { CONTEXT_OUT_OF_MEMORY = 1 << 10 };
+
+/* What happens to the server; passed by value. */
+typedef struct {
+    uint64_t id;
+    uint64_t data_version;
+} Event;
+enum { EVENT_FLUSH = 2, EVENT_CLIENT_CHANGE = 4, EVENT_DATA_VERSION = 1 };
+enum { FLUSH_BEGINS = 0, CLIENT_HAS_GONE = 1 };
+typedef struct {
+    uint64_t version;
+    uint64_t flags;
+    uint64_t id;
+    char address[46];
+    uint16_t port;
+    uint16_t database;
+} ClientInfo;
+typedef void (*EventHandler)(Ctx *ctx, Event event, uint64_t detail, void *data);
 
 /* Version 3 of the table is known to every server from 6.2 on. */
 enum { TYPE_METHODS_VERSION = 3 };
@@ -72,7 +96,25 @@ typedef struct {
     X(int, ReplyWithString, (Ctx *, Text *))                                                       \
     X(int, ReplyWithLongLong, (Ctx *, long long number))                                           \
     X(int, ReplyWithArray, (Ctx *, long length))                                                   \
+    X(int, ReplyWithNull, (Ctx *))                                                                 \
+    X(int, ReplyWithNullArray, (Ctx *))                                                            \
     X(int, ReplicateVerbatim, (Ctx *))                                                             \
+    X(int, Replicate, (Ctx *, const char *command, const char *format, ...))                       \
+    X(CallReply *, Call, (Ctx *, const char *command, const char *format, ...))                    \
+    X(void, FreeCallReply, (CallReply *))                                                          \
+    X(Blocked *, BlockClient,                                                                      \
+      (Ctx *, Command reply, Command time_out, void (*release)(Ctx *, void *), long long timeout)) \
+    X(int, UnblockClient, (Blocked *, void *data))                                                 \
+    X(void, SetDisconnectCallback, (Blocked *, void (*)(Ctx *, Blocked *)))                        \
+    X(void *, GetBlockedClientPrivateData, (Ctx *))                                                \
+    X(TimerId, CreateTimer, (Ctx *, long long milliseconds, void (*)(Ctx *, void *), void *data))  \
+    X(int, StopTimer, (Ctx *, TimerId, void **data))                                               \
+    X(long long, Milliseconds, (void))                                                             \
+    X(int, SubscribeToServerEvent, (Ctx *, Event, EventHandler))                                   \
+    X(unsigned long long, GetClientId, (Ctx *))                                                    \
+    X(int, GetContextFlags, (Ctx *))                                                               \
+    X(int, GetSelectedDb, (Ctx *))                                                                 \
+    X(int, SelectDb, (Ctx *, int database))                                                        \
     X(void *, OpenKey, (Ctx *, Text *name, int mode))                                              \
     X(void, CloseKey, (Key *))                                                                     \
     X(int, KeyType, (Key *))                                                                       \

@@ -62,6 +62,8 @@ def qsub(call: Call, cluster: Cluster) -> Answer:
         return Answer(err="qsub: Unknown queue\n", code=170)
     if len(request.indices or ()) > cluster.settings.max_array_size:
         return Answer(err="qsub: Array job exceeds server or queue size limit\n", code=3)
+    if len(cluster.jobs) >= cluster.settings.max_jobs:
+        return Answer(err="qsub: Maximum number of jobs already in queue\n", code=32)
     first = "H" if request.held else "Q"
     job = Job(
         number=cluster.new_number(),

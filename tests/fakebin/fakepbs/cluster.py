@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.fakebin.fakepbs.jobs import End, Job, Task
-from tests.fakebin.fakepbs.mom import Mom
+from tests.fakebin.fakepbs.mom import Entry, Mom, Session
 from tests.fakebin.fakepbs.request import Chunk
 from tests.fakebin.fakepbs.show import SERVER, comment_date
 
@@ -25,6 +25,10 @@ class Settings:
     scheduling: bool = True
     kill_delay: float = 10.0
     max_array_size: int = 10000
+    max_jobs: int = 1000
+    # When false tasks are bookkeeping only: their state changes as ever, but no program is run;
+    # they end when a test says so, or when they are signalled. It is for very many of them.
+    runs_programs: bool = True
     queues: dict[str, dict[str, str]] = field(default_factory=lambda: {"workq": {}})
     faults: dict[str, str] = field(default_factory=dict)
 
@@ -66,9 +70,7 @@ class Cluster:
             if job.over and not job.finished:
                 self._close(job, now)
         if self.settings.scheduling:
-            for job, task in self.tasks():
-                if task.state == "Q":
-                    self._try(job, task, now)
+            self._schedule(now)
 
     def _watch(self, job: Job, task: Task, now: float) -> None:
         limit = job.request.walltime
@@ -76,7 +78,9 @@ class Cluster:
             self.terminate(task, End.WALLTIME, now)
         late = task.asked_to_end and now - task.asked_to_end > self.settings.kill_delay
         first = task.sessions[0]
-        if first.process.poll() is not None and task.end is End.NONE:
+        if isinstance(first, Entry) and first.alive:
+            return
+        if first.poll() is not None and task.end is End.NONE:
             # What the script has left behind in its sessions dies with it.
             for session in task.sessions:
                 session.signal(signal.SIGKILL)
@@ -84,7 +88,7 @@ class Cluster:
             for session in task.sessions:
                 session.signal(signal.SIGKILL)
         for session in task.sessions:
-            session.process.poll()
+            session.poll()
         if not any(session.alive for session in task.sessions):
             task.status = task.end.value or first.code
             task.state, task.ended = "E", now
@@ -106,7 +110,8 @@ class Cluster:
         task.state = "X" if job.is_array else "F"
         # Without history only the word "finished" is kept, whatever happened.
         task.forgotten = job.is_array and not self.settings.history
-        self._mom.clean(job.task_id(task))
+        if any(isinstance(session, Session) for session in task.sessions):
+            self._mom.clean(job.task_id(task))
 
     def _close(self, job: Job, now: float) -> None:
         job.finished = now
@@ -118,14 +123,25 @@ class Cluster:
 
     # Scheduling
 
-    def _try(self, job: Job, task: Task, now: float) -> None:
-        running = sum(other.state in "RE" for other in job.tasks)
-        if job.request.max_running and running >= job.request.max_running:
+    def _schedule(self, now: float) -> None:
+        """Start what there is room for; the tasks of one job all want the same."""
+        if not any(task.state == "Q" for _, task in self.tasks()):
             return
-        nodes = self._allocate(job.request.chunks, job.request.place)
-        if nodes is None:
-            task.comment = self._why(job.request.chunks)
-            return
+        free = self._free()
+        for job in list(self.jobs.values()):
+            running = sum(task.state in "RE" for task in job.tasks)
+            room = (job.request.max_running or len(job.tasks)) - running
+            waiting = [task for task in job.tasks if task.state == "Q"]
+            for task in waiting[: max(0, room)]:
+                nodes = self._allocate(job.request.chunks, job.request.place, free)
+                if nodes is None:
+                    for left in waiting:
+                        if left.state == "Q":
+                            left.comment = self._why(job.request.chunks)
+                    break
+                self._begin(job, task, nodes, now)
+
+    def _begin(self, job: Job, task: Task, nodes: tuple[str, ...], now: float) -> None:
         task.nodes = nodes
         task.state, task.started = "R", now
         task.run_count += 1
@@ -134,6 +150,9 @@ class Cluster:
             for node, chunk in zip(nodes, job.request.chunks, strict=True)
         )
         task.comment = f"Job run at {comment_date(now)} on {places}"
+        if not self.settings.runs_programs:
+            task.sessions = [Entry()]
+            return
         name = job.task_id(task)
         processes = [chunk.mpiprocs for chunk in job.request.chunks]
         self._mom.prepare(name, nodes, processes)
@@ -144,6 +163,7 @@ class Cluster:
                 job.request.shell,
                 self.environ(job, task),
                 _files(job, task),
+                nodes[0],
             )
         ]
 
@@ -161,15 +181,17 @@ class Cluster:
         """Start a process on another node of a running task, as pbsdsh does; return its pid."""
         environ = self.environ(job, task)
         environ |= {"PATH": "/bin:/usr/bin", "PBS_NODENUM": str(node)}
-        session = self._mom.start(argv, environ, _files(job, task))
+        session = self._mom.start(argv, environ, _files(job, task), task.nodes[node])
         task.sessions.append(session)
-        return session.process.pid
+        return session.pid
 
-    def _allocate(self, chunks: tuple[Chunk, ...], place: str) -> tuple[str, ...] | None:
-        """Return a node for each chunk; None while there is no room."""
+    def _allocate(
+        self, chunks: tuple[Chunk, ...], place: str, room: dict[str, tuple[int, int]]
+    ) -> tuple[str, ...] | None:
+        """Return a node for each chunk, which are free no more then; None while there is none."""
         words = set(place.split(":"))
         alone = bool(words & {"excl", "exclhost"})
-        free = self._free()
+        free = dict(room)
         chosen: list[str] = []
         for chunk in chunks:
             fits = [
@@ -185,6 +207,9 @@ class Cluster:
             chosen.append(fits[0])
             cpus, users = free[fits[0]]
             free[fits[0]] = (cpus - chunk.ncpus, users)
+        for node in chosen:
+            cpus, users = free[node]
+            room[node] = (0 if alone else cpus, users + 1)
         return tuple(chosen)
 
     def _free(self) -> dict[str, tuple[int, int]]:
@@ -208,6 +233,15 @@ class Cluster:
                 f"(R: {wanted} A: {total} T: {total})"
             )
         return "Not Running: Insufficient amount of resource: ncpus "
+
+    def end(self, name: str, codes: Mapping[int, int]) -> None:
+        """End tasks of an array that are bookkeeping only, each with its exit code."""
+        job = self.jobs[int(name.partition("[")[0])]
+        for task in job.tasks:
+            code = None if task.index is None else codes.get(task.index)
+            for session in task.sessions:
+                if code is not None and isinstance(session, Entry):
+                    session.end(code)
 
     # Deletion
 

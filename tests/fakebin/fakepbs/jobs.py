@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tests.fakebin.fakepbs.mom import Session
+from tests.fakebin.fakepbs.mom import Entry, Session
 from tests.fakebin.fakepbs.request import Request
 from tests.fakebin.fakepbs.show import SERVER, Attributes, comment_date, date
 
@@ -29,7 +29,7 @@ class Task:
     index: int | None
     state: str = "Q"
     nodes: tuple[str, ...] = ()
-    sessions: list[Session] = field(default_factory=list)
+    sessions: list[Session | Entry] = field(default_factory=list)
     started: float = 0.0
     ended: float = 0.0
     end: End = End.NONE

@@ -11,6 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+# Every node is this machine, but has a name of its own, where that may be given.
+_NAMED = (
+    "unshare",
+    "--uts",
+    "bash",
+    "-c",
+    'echo "$1" >/proc/sys/kernel/hostname && exec "${@:2}"',
+    "node",
+)
 # As PBS's own, less the programs' folder, which comes first.
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -20,6 +29,17 @@ class Session:
     """A process of a job with all that it has started; what calls setsid is out of reach."""
 
     process: subprocess.Popen[bytes]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        """Return how the first process ended, None while it lives."""
+        return self.process.poll()
+
+    def wait(self) -> None:
+        self.process.wait()
 
     @property
     def alive(self) -> bool:
@@ -43,6 +63,28 @@ class Session:
         for pid in self.members():
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+@dataclass
+class Entry:
+    """A task that is bookkeeping only: no process, but it ends when it is told to or signalled."""
+
+    code: int = 0
+    alive: bool = True
+    pid: int = 0
+
+    def poll(self) -> int | None:
+        return None if self.alive else self.code
+
+    def wait(self) -> None:
+        """It needs no waiting for."""
+
+    def signal(self, number: signal.Signals) -> None:
+        self.end(128 + number)
+
+    def end(self, code: int) -> None:
+        if self.alive:
+            self.code, self.alive = code, False
 
 
 def _session(entry: Path) -> int | None:
@@ -110,21 +152,23 @@ class Mom:
         shell: str,
         environ: Mapping[str, str],
         files: tuple[str, str],
+        node: str,
     ) -> Session:
         """Start a script at home, with umask 077; the shell is given the name of a copy."""
         spooled = self._root / "spool" / f"{job_id}.SC"
         spooled.write_text(script)
         spooled.chmod(0o700)
-        return self.start([shell or "/bin/bash", str(spooled)], environ, files)
+        return self.start([shell or "/bin/bash", str(spooled)], environ, files, node)
 
     def start(
-        self, argv: Sequence[str], environ: Mapping[str, str], files: tuple[str, str]
+        self, argv: Sequence[str], environ: Mapping[str, str], files: tuple[str, str], node: str
     ) -> Session:
         """Start a command in a session of its own; output for which there is no place is lost."""
+        named = (*_NAMED, node) if os.geteuid() == 0 else ()
         streams = [_opened(name) for name in files]
         try:
             process = subprocess.Popen(
-                argv,
+                [*named, *argv],
                 env=dict(environ),
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,

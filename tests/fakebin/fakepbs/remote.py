@@ -40,6 +40,6 @@ def answer(message: dict[str, Any], cluster: Cluster) -> Answer:
 
 def _ended(task: Task, pid: int) -> str:
     for session in task.sessions:
-        if session.process.pid == pid and session.process.poll() is not None:
+        if session.pid == pid and session.poll() is not None:
             return str(session.code)
     return ""

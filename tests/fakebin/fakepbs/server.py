@@ -37,8 +37,13 @@ class Server:
     def __init__(self, root: Path, programs: Path) -> None:
         self._cluster = Cluster(Settings(), Mom(root, programs))
         self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(root / "socket"))
+        # It gets its name when it can be connected to.
+        unnamed = root / "socket.new"
+        self._listener.bind(str(unnamed))
         self._listener.listen(64)
+        unnamed.rename(root / "socket")
+        # What the programs were called with since a test has asked for it.
+        self._calls: list[list[str]] = []
         # Connections of calls that are never answered.
         self._forgotten: list[socket.socket] = []
 
@@ -58,7 +63,7 @@ class Server:
         for _, task in self._cluster.tasks():
             for session in task.sessions:
                 session.signal(signal.SIGKILL)
-                session.process.wait()
+                session.wait()
 
     def _answer(self, connection: socket.socket) -> None:
         # A program that is killed while it asks must not hold up the others.
@@ -93,6 +98,14 @@ class Server:
             for name, value in message["settings"].items():
                 setattr(self._cluster.settings, name, value)
             return Answer()
+        if program == "end":
+            codes = {int(index): code for index, code in message["codes"].items()}
+            self._cluster.end(message["job"], codes)
+            return Answer()
+        if program == "calls":
+            asked = json.dumps(self._calls)
+            self._calls.clear()
+            return Answer(asked)
         if program == "forget":
             # As after a server's restart from an old copy of its files.
             self._cluster.jobs.clear()
@@ -101,6 +114,7 @@ class Server:
         self._cluster.advance()
         if program == "remote":
             return remote.answer(message, self._cluster)
+        self._calls.append([program, *message["argv"]])
         found = answer(Call(**message), self._cluster)
         self._cluster.advance()
         return found

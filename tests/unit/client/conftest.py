@@ -5,11 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import settings
-
-# A busy machine makes no property wrong.
-settings.register_profile("client", deadline=None)
-settings.load_profile("client")
 
 
 @pytest.fixture(autouse=True)

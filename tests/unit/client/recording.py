@@ -9,7 +9,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from hpcorch.client.wire import ReplyReader
+from hpcorch.client.replies import ReplyReader
 
 Words = list[bytes]
 

@@ -67,7 +67,7 @@ def test_wrong_types():
             call()
 
 
-@pytest.mark.parametrize("value", ["soon", "1.5", "0", "-3"])
+@pytest.mark.parametrize("value", ["soon", "1.5", "0", "-3", "2147483648"])
 @pytest.mark.parametrize("name", ["SR_CONN_TIMEOUT", "SR_CMD_INTERVAL", "SR_SOCKET_TIMEOUT"])
 def test_bad_times_name_the_variable_and_the_value(monkeypatch, name, value):
     monkeypatch.setenv("SSDB_d", "h:1")
@@ -131,6 +131,13 @@ def test_address_forms():
 def test_addresses_that_are_none(text):
     with pytest.raises(InputError, match=r"SSDB_x holds .* which is no address"):
         parse_addresses(text, "SSDB_x")
+
+
+def test_a_cluster_has_no_unix_socket(monkeypatch):
+    monkeypatch.setenv("SSDB_d", "unix:///tmp/s")
+    monkeypatch.setenv("SR_DB_TYPE_d", "Clustered")
+    with pytest.raises(RedisAddressError, match="SSDB_d names a Unix socket"):
+        read_settings(ConfigOptions.create_from_environment("d"))
 
 
 def test_no_address():

@@ -20,6 +20,11 @@ def dataset():
     return made
 
 
+def test_a_tensor_has_a_name(dataset):
+    with pytest.raises(RedisRuntimeError, match="must not be empty"):
+        dataset.add_tensor("", np.ones(3))
+
+
 def test_what_it_holds(dataset):
     assert dataset.get_name() == "run"
     assert dataset.get_tensor_names() == ["field"]
@@ -34,6 +39,13 @@ def test_what_it_holds(dataset):
         "DataSet (run):\nTensors:\n  field: float32 [2, 3]\n"
         "Metadata:\n  step: int64, 2 values\n  unit: str, 1 value"
     )
+
+
+def test_types_have_the_names_that_programs_compare_with(dataset):
+    dataset.add_tensor("long", np.arange(3, dtype=np.longlong))
+    dataset.add_tensor("text", np.array(["a"]))
+    assert dataset.get_tensor_type("long") is np.int64
+    assert dataset.get_tensor_type("text") is np.str_
 
 
 @pytest.mark.parametrize("arrange", [np.array, np.asfortranarray, lambda a: a[::-1]])

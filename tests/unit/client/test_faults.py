@@ -14,15 +14,17 @@ import pytest
 
 from hpcorch.client import (
     Client,
+    RedisBadAllocError,
     RedisConnectionError,
+    RedisDatabaseError,
     RedisInternalError,
     RedisRuntimeError,
     RedisTimeoutError,
 )
 from hpcorch.client.connection import Request
+from hpcorch.client.replies import ReplyReader
 from hpcorch.client.routing import Router
 from hpcorch.client.settings import legacy_settings
-from hpcorch.client.wire import ReplyReader
 
 SILENCE = b"silence"
 HANG_UP = b"hang up"
@@ -148,17 +150,31 @@ def test_passing_trouble_is_waited_out_until_the_deadline(scripted, error):
     with Client(False, server.address) as client:
         client.put_tensor("k", np.ones(3))
     always = scripted(lambda n, words: b"-%b\r\n" % error)
-    with Client(False, always.address) as client, pytest.raises(RedisTimeoutError, match="tries"):
-        client.put_tensor("k", np.ones(3))
-
-
-def test_refusals_are_final(scripted):
-    server = scripted(lambda n, words: b"-NOPERM this user has no permissions\r\n")
     with (
-        Client(False, server.address) as client,
-        pytest.raises(RedisRuntimeError, match=r"refused a command on key 'k': NOPERM this user"),
+        Client(False, always.address) as client,
+        pytest.raises(RedisDatabaseError, match=r"'k' within .* tries\): .*" + error.decode()[-4:]),
     ):
         client.put_tensor("k", np.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("NOPERM this user has no permissions", RedisRuntimeError),
+        ("MISCONF errors writing to disk", RedisDatabaseError),
+        ("READONLY against a read only replica", RedisDatabaseError),
+        ("NOREPLICAS not enough good replicas", RedisDatabaseError),
+        ("OOM command not allowed", RedisBadAllocError),
+    ],
+)
+def test_refusals_are_final(scripted, text, error):
+    server = scripted(lambda n, words: b"-%b\r\n" % text.encode())
+    with (
+        Client(False, server.address) as client,
+        pytest.raises(error, match=f"refused a command on key 'k': .*{text[-8:]}") as caught,
+    ):
+        client.put_tensor("k", np.ones(3))
+    assert type(caught.value) is error
     assert server.counted == 1
 
 

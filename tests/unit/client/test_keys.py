@@ -67,7 +67,12 @@ def test_bad_arguments():
             call()
     for name in ("", "}x"):
         with pytest.raises(InputError, match="dataset must not be empty or begin with"):
-            keys().to_write("dataset", name)
+            keys().to_read("dataset", name)
+    # SmartRedis has one error for this, and we have another: it is both.
+    for expected in (RedisRuntimeError, InputError):
+        for kind in ("tensor", "dataset", "list", "model"):
+            with pytest.raises(expected, match=f"the name of a {kind} must not be empty"):
+                keys().to_write(kind, "")
 
 
 def test_names_that_are_no_text():

@@ -13,11 +13,16 @@ from hpcorch.client import (
     LLInfo,
     LLQuiet,
     LogContext,
+    SRObject,
     log_data,
     log_error,
     log_warning,
 )
 from hpcorch.errors import InputError, InputTypeError
+
+
+def test_a_context_is_what_clients_are_too():
+    assert isinstance(LogContext("name"), SRObject)
 
 
 def test_levels():

@@ -79,6 +79,8 @@ def test_what_is_no_scalar(data):
         (1.5, np.float64),
         (np.float32(1), np.float32),
         (np.array([5], "u4"), np.uint32),
+        (2**63, np.uint64),
+        (np.longlong(5), np.int64),
     ],
 )
 def test_scalars(data, kind):

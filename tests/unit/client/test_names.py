@@ -96,6 +96,22 @@ def test_both_ways_to_make_a_client(address):
             assert str(client) != repr(client)
 
 
+def test_a_misspelled_variable_is_told(address, monkeypatch, capsys):
+    for fine in ("SR_CONN_TIMEOUT_db", "SSDB_db", "SSH_TTY", "SR_THREAD_COUNT", "HPCORCH_INDEX"):
+        monkeypatch.setenv(fine, "1")
+    Client().close()
+    assert capsys.readouterr().out == ""
+    for wrong in ("SR_CONN_TIMOUT", "SSKEYOT", "HPCORCH_CREDENTIAL"):
+        monkeypatch.setenv(wrong, "1")
+    Client(False, address, "me").close()
+    told = capsys.readouterr().out.splitlines()
+    assert sorted(line.partition(":")[2] for line in told) == [
+        "WARNING: HPCORCH_CREDENTIAL is no option: is HPCORCH_CREDENTIALS meant?",
+        "WARNING: SR_CONN_TIMOUT is no option: is SR_CONN_TIMEOUT meant?",
+        "WARNING: SSKEYOT is no option: is SSKEYOUT meant?",
+    ]
+
+
 @pytest.mark.parametrize("text", [None, "", "not-an-address:6379;", "host", "unix://", "h:0", ","])
 def test_no_usable_address(monkeypatch, text):
     if text is not None:
@@ -105,6 +121,18 @@ def test_no_usable_address(monkeypatch, text):
             make()
     assert issubclass(RedisAddressError, RedisConnectionError)
     assert issubclass(RedisAddressError, InputError)
+
+
+@pytest.mark.parametrize("name", ["standard", "address"])
+def test_what_a_replaced_construction_gives_is_checked(monkeypatch, name):
+    monkeypatch.setattr(Client, f"_Client__{name}_construction", lambda self, *words: None)
+    with pytest.raises(TypeError, match="made from a Start"):
+        Client(*([None] if name == "standard" else [False, "h:1"]))
+
+
+def test_options_without_a_source_lead_nowhere():
+    with pytest.raises(RedisConnectionError, match="have no source"):
+        Client(ConfigOptions())
 
 
 @pytest.mark.parametrize(

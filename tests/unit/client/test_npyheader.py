@@ -19,7 +19,7 @@ from hpcorch.client.codecs import NpyCodec
 from hpcorch.client.errors import RedisReplyError, RedisRuntimeError
 from hpcorch.client.npyheader import Layout, npy_header, parse_header
 from hpcorch.errors import InputTypeError
-from tests.unit.client.test_wire import reader
+from tests.unit.client.test_wire import reader, stored
 
 DTYPES = st.one_of(
     hnp.scalar_dtypes(),
@@ -66,21 +66,19 @@ def test_numpy_reads_what_we_write(dtype, shape, fortran):
 @given(dtype=hnp.scalar_dtypes(), shape=SHAPES, order=st.sampled_from("CF"))
 def test_the_bytes_are_those_of_numpy(dtype, shape, order):
     array: Any = np.zeros(shape, dtype, order=order)
-    value: Any = NpyCodec().store_command(b"k", array)[2]
-    theirs = reference(array)
+    ours, theirs = stored(array), reference(array)
     assert np.array_equal(read(theirs), array)
     # NumPy leaves room in its header for a longer first axis, which is no part of the format.
-    assert parse_header(value[0]) == parse_header(theirs[: len(theirs) - array.nbytes])
+    end = -array.nbytes or None
+    assert parse_header(ours[:end]) == parse_header(theirs[:end])
 
 
 def test_field_names_outside_latin_1_and_long_descriptions():
     record = np.zeros(2, [("Ω", "f4"), ("b", "i8", (2,))])
-    value: Any = NpyCodec().store_command(b"k", record)[2]
-    assert np.load(io.BytesIO(b"".join(value))).dtype == record.dtype
-    assert read(b"".join(value)).dtype == record.dtype
+    assert np.load(io.BytesIO(stored(record))).dtype == record.dtype
+    assert read(stored(record)).dtype == record.dtype
     wide = np.zeros(1, [(f"field{index:04}", "f4") for index in range(2500)])
-    value = NpyCodec().store_command(b"k", wide)[2]
-    assert read(b"".join(value)).dtype == wide.dtype
+    assert read(stored(wide)).dtype == wide.dtype
     wider = np.zeros(1, [(f"field{index:04}", "f4") for index in range(5000)])
     with pytest.raises(InputTypeError, match="5000 fields"):
         NpyCodec().store_command(b"k", wider)

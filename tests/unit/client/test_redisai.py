@@ -19,7 +19,7 @@ from hpcorch.client import (
     RedisRuntimeError,
 )
 from hpcorch.client.redisai import RedisAICodec
-from hpcorch.client.wire import ReplyReader
+from hpcorch.client.replies import ReplyReader
 from hpcorch.errors import InputError, InputTypeError
 from tests.unit.client.recording import RecordingServer, encode, read_transcript
 

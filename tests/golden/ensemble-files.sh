@@ -1,0 +1,599 @@
+#!/bin/bash
+# ensemble ens, 20 task(s)
+# made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
+# to submit it by hand: bash THIS_FILE
+# sha256 of what follows: e18861a7dd3243a7576f412bb7aca02e20dd4ff4d8d848e8d737a52d42358671
+# What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
+HPCORCH_STRICT='set +afkmCP +o posix
+set -euo pipefail
+export -n SHELLOPTS BASHOPTS
+shopt -u dotglob expand_aliases failglob inherit_errexit lastpipe localvar_inherit nocaseglob \
+  nocasematch nullglob varredir_close xpg_echo 2>/dev/null || true'
+eval "$HPCORCH_STRICT"
+# Who starts it may have closed these, to be free of a terminal.
+[[ -e /dev/fd/1 ]] || exec >/dev/null
+[[ -e /dev/fd/2 ]] || exec 2>/dev/null
+
+HPCORCH_KIND=ensemble
+HPCORCH_NAME=ens
+HPCORCH_RUN_DIR=/scratch/exp/ens
+HPCORCH_ELEMENTS=20
+HPCORCH_GANG=false
+HPCORCH_SCHEDULER=local
+
+HPCORCH_FIRST_ROW=0
+HPCORCH_TASKS_HERE=20
+HPCORCH_MAX_RUNNING=0
+HPCORCH_TABLE_ROWS=1000
+
+# What a task of an ensemble runs: its row in the table of tasks, which tells its number too.
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_TABLE_ROWS
+
+# hpcorch_words LINE: its words in HPCORCH_WORDS: tabs end them, and what could be mistaken is
+# escaped with backslashes.
+hpcorch_words() {
+  local place
+  mapfile -t -d $'\t' HPCORCH_WORDS < <(printf '%s' "$1")
+  for place in "${!HPCORCH_WORDS[@]}"; do
+    if [[ ${HPCORCH_WORDS[place]} == *\\* ]]; then
+      printf -v "HPCORCH_WORDS[$place]" '%b' "${HPCORCH_WORDS[place]}"
+    fi
+  done
+}
+
+# hpcorch_lines FILE SKIP COUNT: that many lines after the first SKIP (COUNT 0: all) in HPCORCH_LINES.
+hpcorch_lines() {
+  local tries=0
+  # A network file system may show new files late.
+  until { mapfile -t -s "$2" -n "$3" HPCORCH_LINES <"$1"; } 2>/dev/null && ((${#HPCORCH_LINES[@]})); do
+    ((++tries <= 30)) || return 1
+    sleep 1
+  done
+}
+
+# hpcorch_read_task ROW: that row's words in HPCORCH_TASK, the task's number in HPCORCH_INDEX.
+hpcorch_read_task() {
+  local file=$HPCORCH_RUN_DIR/task-table/$(($1 / HPCORCH_TABLE_ROWS)).tsv
+  HPCORCH_ROW=$1
+  if ! hpcorch_lines "$file" $((HPCORCH_ROW % HPCORCH_TABLE_ROWS)) 1; then
+    printf '%s: error: there is no row %d in %s\n' "$HPCORCH_NAME" "$1" "$file" >&2
+    exit 1
+  fi
+  hpcorch_words "${HPCORCH_LINES[0]}"
+  HPCORCH_TASK=("${HPCORCH_WORDS[@]}")
+  HPCORCH_INDEX=${HPCORCH_TASK[0]}
+}
+
+# hpcorch_take_task: the row's program is run in the row's directory, where its output can be found.
+# A row is: number, name, directory, number of its list of files or -, count of parameters, their
+# names and values, count of variables, variables, program and arguments.
+hpcorch_take_task() {
+  local at=$((5 + 2 * HPCORCH_TASK[4])) count ending link
+  HPCORCH_WORK_DIR=${HPCORCH_TASK[2]}
+  count=${HPCORCH_TASK[at]}
+  HPCORCH_PROGRAM_ENV=("${HPCORCH_TASK[@]:at+1:count}")
+  HPCORCH_PROGRAM=("${HPCORCH_TASK[@]:at+1+count}")
+  mkdir -p -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot make the directory $HPCORCH_WORK_DIR"
+  for ending in out err; do
+    link=$HPCORCH_WORK_DIR/${HPCORCH_TASK[1]}.$ending
+    if [[ -e $link && ! -L $link ]]; then continue; fi
+    ln -sfn -- "$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.$ending" "$link"
+  done
+  if [[ ${HPCORCH_TASK[3]} != - ]]; then hpcorch_put_files "${HPCORCH_TASK[3]}"; fi
+}
+
+# Input files with markers, as hpcorch/plan/configure.py replaces them, on the node.
+# Reads: HPCORCH_MARKER HPCORCH_PARAMS (values by name)
+
+# hpcorch_configure_line LINE: LINE with its markers replaced, in REPLY.
+hpcorch_configure_line() {
+  local rest=$1 name
+  REPLY=""
+  while [[ $rest == *"$HPCORCH_MARKER"*"$HPCORCH_MARKER"* ]]; do
+    REPLY+=${rest%%"$HPCORCH_MARKER"*}
+    rest=${rest#*"$HPCORCH_MARKER"}
+    name=${rest%%"$HPCORCH_MARKER"*}
+    if [[ -z $name ]]; then
+      # Nothing stands between the two: the second one may begin a marker.
+      REPLY+=$HPCORCH_MARKER
+      continue
+    fi
+    rest=${rest#*"$HPCORCH_MARKER"}
+    REPLY+=${HPCORCH_PARAMS[$name]-$name}
+  done
+  REPLY+=$rest
+}
+
+# hpcorch_configure SOURCE TARGET: TARGET appears whole, with the mode of SOURCE; binary files stay
+# as they are.
+hpcorch_configure() {
+  # Bytes, whatever they mean in the user's language; else a broken letter may swallow the NUL.
+  local LC_ALL=C lines=() index text
+  if [[ ! -f $1 || ! -r $1 ]]; then
+    printf 'there is no readable file %s\n' "$1" >&2
+    return 1
+  fi
+  if IFS= read -r -d '' text <"$1"; then
+    cp -- "$1" "$2.tmp" || return 1
+  else
+    mapfile lines <"$1"
+    for index in "${!lines[@]}"; do
+      [[ ${lines[index]} == *"$HPCORCH_MARKER"* ]] || continue
+      hpcorch_configure_line "${lines[index]}"
+      lines[index]=$REPLY
+    done
+    printf '%s' ${lines[@]+"${lines[@]}"} >"$2.tmp" || return 1
+  fi
+  chmod --reference="$1" -- "$2.tmp" && mv -fT -- "$2.tmp" "$2"
+}
+
+# The input files of an ensemble's members, which their nodes copy, link to and configure.
+# Reads: HPCORCH_RUN_DIR HPCORCH_INDEX HPCORCH_TASK HPCORCH_WORK_DIR HPCORCH_UMASK
+
+# hpcorch_put_files NUMBER: does what list NUMBER of the table says; else the task ends with code 66.
+# Its lines are: marker TEXT, record JSON, folder TARGET, copy FOLDER SOURCES, link TARGET TEXT,
+# configure TARGET SOURCE. Targets are inside the member's directory, in which nothing is written through a link.
+hpcorch_put_files() {
+  local file=$HPCORCH_RUN_DIR/task-table/files.$1 said HPCORCH_FAILURE=66
+  hpcorch_take_parameters
+  hpcorch_lines "$file" 0 0 || hpcorch_fail "the list of its input files is missing: $file"
+  said=$(umask "$HPCORCH_UMASK" && hpcorch_work_off 2>&1) ||
+    hpcorch_fail "its input files could not be put in place: ${said//$'\n'/; }"
+  said=$(hpcorch_write_parameters 2>&1) || hpcorch_fail "its parameters could not be written down: $said"
+}
+
+# hpcorch_take_parameters: the row's, with their order in HPCORCH_PARAM_NAMES.
+hpcorch_take_parameters() {
+  local at name
+  declare -gA HPCORCH_PARAMS=()
+  HPCORCH_PARAM_NAMES=()
+  for ((at = 5; at < 5 + 2 * HPCORCH_TASK[4]; at += 2)); do
+    name=${HPCORCH_TASK[at]}
+    HPCORCH_PARAMS[$name]=${HPCORCH_TASK[at + 1]}
+    HPCORCH_PARAM_NAMES+=("$name")
+  done
+}
+
+# hpcorch_work_off: what HPCORCH_LINES say, one after the other.
+hpcorch_work_off() {
+  local text target
+  for text in "${HPCORCH_LINES[@]}"; do
+    hpcorch_words "$text"
+    target=$HPCORCH_WORK_DIR/${HPCORCH_WORDS[1]}
+    case ${HPCORCH_WORDS[0]} in
+      marker) HPCORCH_MARKER=${HPCORCH_WORDS[1]} ;;
+      folder) hpcorch_make_folders "${HPCORCH_WORDS[1]}/" ;;
+      copy) hpcorch_copy "${HPCORCH_WORDS[@]:1}" ;;
+      link)
+        hpcorch_make_folders "${HPCORCH_WORDS[1]}" &&
+          ln -sfT -- "${HPCORCH_WORDS[2]}" "$target"
+        ;;
+      configure)
+        hpcorch_make_folders "${HPCORCH_WORDS[1]}" &&
+          hpcorch_configure "${HPCORCH_WORDS[2]}" "$target"
+        ;;
+    esac || return 1
+  done
+}
+
+# hpcorch_copy FOLDER SOURCE...: copies with the modes of the sources.
+hpcorch_copy() {
+  local folder=$HPCORCH_WORK_DIR/$1 source
+  hpcorch_make_folders "$1/" || return 1
+  for source in "${@:2}"; do
+    if [[ -L $folder/${source##*/} ]]; then rm -f -- "$folder/${source##*/}" || return 1; fi
+  done
+  cp --remove-destination --preserve=mode --target-directory="$folder" -- "${@:2}"
+}
+
+# hpcorch_make_folders TARGET: makes those that TARGET is in; a link there would lead elsewhere.
+hpcorch_make_folders() {
+  local at=$HPCORCH_WORK_DIR rest=$1
+  while [[ $rest == */* ]]; do
+    at+=/${rest%%/*}
+    rest=${rest#*/}
+    if [[ -L $at ]]; then rm -f -- "$at" || return 1; fi
+    [[ -d $at ]] || mkdir -- "$at" || return 1
+  done
+}
+
+# hpcorch_write_parameters: with which parameters and files the member starts, for whoever looks later.
+hpcorch_write_parameters() {
+  local text rest="" name pairs=""
+  for text in "${HPCORCH_LINES[@]}"; do
+    [[ $text == record$'\t'* ]] || continue
+    hpcorch_words "$text"
+    rest=${HPCORCH_WORDS[1]}
+  done
+  for name in ${HPCORCH_PARAM_NAMES[@]+"${HPCORCH_PARAM_NAMES[@]}"}; do
+    hpcorch_json "$name"
+    pairs+="${pairs:+, }\"$REPLY\": "
+    hpcorch_json "${HPCORCH_PARAMS[$name]}"
+    pairs+="\"$REPLY\""
+  done
+  hpcorch_json "${HPCORCH_TASK[1]}"
+  hpcorch_publish "$HPCORCH_WORK_DIR/hpcorch_params.json" \
+    "{\"name\": \"$REPLY\", \"params\": {$pairs}, $rest}"
+}
+
+# Exit records of tasks that could not write their own.
+# Reads: HPCORCH_RUN_DIR
+
+# hpcorch_record INDEX JOB CODE REASON: writes it, unless the task has left one in that job.
+hpcorch_record() {
+  local file=$HPCORCH_RUN_DIR/exit/$1
+  if [[ -e $file ]] && grep -qF "\"job\":\"$2\"" -- "$file"; then return 0; fi
+  (
+    umask 077
+    mkdir -p -- "$HPCORCH_RUN_DIR/exit"
+    printf '{"index":%d,"job":"%s","code":%d,"signal":null,"elapsed":0,"reason":"%s"}\n' "$@" \
+      >"$file.tmp"
+  )
+  mv -f -- "$file.tmp" "$file"
+}
+
+# hpcorch_is_file: refuses a script that came through a pipe, since its tasks run it again.
+hpcorch_is_file() {
+  if [[ -n ${BASH_SOURCE[1]-} ]]; then return 0; fi
+  printf '%s: error: write the script into a file and run it by: bash FILE\n' "$HPCORCH_NAME" >&2
+  exit 2
+}
+
+# The array engine of the local scheduler: starts every task of the script, waits, keeps records.
+# Reads: HPCORCH_RUN_DIR HPCORCH_NAME HPCORCH_ELEMENTS
+
+# hpcorch_forward: passes a request to end on to all tasks; those that wait are not started any more.
+hpcorch_forward() {
+  HPCORCH_COUNT=0
+  kill -TERM "${HPCORCH_TASKS[@]}" 2>/dev/null || true
+}
+
+# hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
+hpcorch_has_record() {
+  local file
+  HPCORCH_INDEX=$1
+  if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
+  file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
+  [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
+}
+
+# hpcorch_forget_earlier TOKEN: removes what an earlier run by hand has left, for which no driver has
+# seen to it: process ids come back, in containers every time, and make its records look like ours.
+hpcorch_forget_earlier() {
+  if [[ $1 == by-hand-* ]]; then rm -rf -- "$HPCORCH_RUN_DIR"/{exit,shards}; fi
+}
+
+# hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
+# started by hand shares its session with a person's shell and leaves everything alone.
+hpcorch_sweep() {
+  local directory stat
+  for directory in /proc/[0-9]*; do
+    stat=""
+    { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
+    [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-Z]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
+    kill -KILL "${directory#/proc/}" 2>/dev/null || true
+  done
+}
+
+# hpcorch_launch_task INDEX WORDS...: becomes the program that runs WORDS where that task belongs.
+if ! declare -F hpcorch_launch_task >/dev/null; then
+  hpcorch_launch_task() { exec "${@:2}"; }
+fi
+
+# hpcorch_reap PLACE: waits for that task to end and sees to its record.
+hpcorch_reap() {
+  local pid=${HPCORCH_TASKS[$1]} code=0
+  wait "$pid" || true
+  while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
+  wait "$pid" || code=$?
+  if ((code < 0)); then code=143; fi
+  unset "HPCORCH_TASKS[$1]"
+  if ! hpcorch_has_record "$1"; then
+    hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \
+      "the task died without a record, exit code $code"
+  fi
+  HPCORCH_WORST=$((code > HPCORCH_WORST ? code : HPCORCH_WORST))
+}
+
+# hpcorch_supervise SCRIPT TOKEN: runs all tasks, no more than allowed at once, and ends with the
+# highest of their exit codes.
+hpcorch_supervise() {
+  local next=0 place most
+  # A table of many tasks is for as many at once as there are CPUs; shards need each other.
+  HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
+  most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
+  if ((most == 0)); then most=$(nproc); fi
+  hpcorch_forget_earlier "$2"
+  (umask 077 && mkdir -p -- "$HPCORCH_RUN_DIR/exit")
+  exec {HPCORCH_IDLE}<> <(:)
+  trap hpcorch_forward TERM INT HUP
+  printf '%s: job %s runs %d task(s), logs are in %s\n' \
+    "$HPCORCH_NAME" "$$" "$HPCORCH_COUNT" "$HPCORCH_RUN_DIR/logs"
+  while ((next < HPCORCH_COUNT || ${#HPCORCH_TASKS[@]})); do
+    while ((next < HPCORCH_COUNT && ${#HPCORCH_TASKS[@]} < most)); do
+      # A member that was stopped while it waited for room has got a record by now.
+      if [[ -z ${HPCORCH_TABLE_ROWS-} ]] || ! hpcorch_has_record "$next"; then
+        hpcorch_launch_task "$next" bash "$1" --element "$next" "$$" "$2" \
+          </dev/null {HPCORCH_IDLE}>&- &
+        HPCORCH_TASKS[next]=$!
+        # A request to end that came meanwhile has not reached this one.
+        ((HPCORCH_COUNT)) || kill -TERM "$!" 2>/dev/null || true
+      fi
+      next=$((next + 1))
+    done
+    for place in "${!HPCORCH_TASKS[@]}"; do
+      if ((next >= HPCORCH_COUNT)) || ! kill -0 "${HPCORCH_TASKS[place]}" 2>/dev/null; then
+        hpcorch_reap "$place"
+      fi
+    done
+    if ((next < HPCORCH_COUNT)); then read -r -t 0.05 -u "$HPCORCH_IDLE" || true; fi
+  done
+  hpcorch_sweep
+  exit "$HPCORCH_WORST"
+}
+
+case ${1-} in
+  --element) ;;
+  --token) hpcorch_supervise "$0" "$2" ;;
+  # Started by hand: the same process again, with a token that others can find it by.
+  *)
+    hpcorch_is_file
+    exec bash "$0" --token "by-hand-$(</proc/sys/kernel/random/uuid)"
+    ;;
+esac
+HPCORCH_INDEX=$2
+HPCORCH_JOB=$3
+hpcorch_read_task "$HPCORCH_INDEX"
+HPCORCH_TOKEN=$4
+HPCORCH_GENERATION=0
+export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
+
+# What every task does: private files, one exit record, messages, waiting with a deadline.
+# Reads: HPCORCH_RUN_DIR HPCORCH_KIND HPCORCH_NAME HPCORCH_ELEMENTS HPCORCH_SCHEDULER
+#        HPCORCH_INDEX HPCORCH_JOB HPCORCH_TOKEN
+
+# hpcorch_announce TEXT...: a line for the log and for whoever watches the job's own output, which
+# descriptor HPCORCH_OUTER keeps.
+hpcorch_announce() {
+  hpcorch_say "$@"
+  hpcorch_say "$@" >&"$HPCORCH_OUTER"
+}
+
+# hpcorch_say TEXT...: one line of progress.
+hpcorch_say() { printf '%(%H:%M:%S)T %s[%s]: %s\n' -1 "$HPCORCH_NAME" "$HPCORCH_INDEX" "$*"; }
+
+# hpcorch_fail TEXT...: ends the task with code HPCORCH_FAILURE (default 1); the text goes to its error
+# log and its exit record.
+hpcorch_fail() {
+  HPCORCH_REASON="$*"
+  hpcorch_say "error: $*" >&2
+  hpcorch_say "error: $*" >&"$HPCORCH_OUTER"
+  exit "${HPCORCH_FAILURE:-1}"
+}
+
+# hpcorch_pause [MILLISECONDS]: lets a polling loop breathe without starting a process:
+# HPCORCH_IDLE is a pipe that never has anything to read.
+hpcorch_pause() {
+  local seconds
+  printf -v seconds '%d.%03d' $((${1:-30} / 1000)) $((${1:-30} % 1000))
+  read -r -t "$seconds" -u "$HPCORCH_IDLE" || true
+}
+
+# hpcorch_clock: hundredths of a second since boot, in REPLY; never jumps, unlike the date.
+hpcorch_clock() {
+  local times=()
+  read -r -a times </proc/uptime
+  REPLY=$((10#${times[0]/./}))
+}
+
+# hpcorch_json TEXT: TEXT as the inside of a JSON string, in REPLY.
+hpcorch_json() {
+  REPLY=${1//\\/\\\\}
+  REPLY=${REPLY//\"/\\\"}
+  REPLY=${REPLY//$'\n'/\\n}
+  REPLY=${REPLY//$'\t'/\\t}
+  REPLY=${REPLY//[$'\x01'-$'\x1f']/ }
+}
+
+# hpcorch_publish FILE TEXT: FILE appears with all of TEXT or not at all.
+hpcorch_publish() {
+  printf '%s\n' "$2" >"$1.$HPCORCH_INDEX.tmp" && mv -f -- "$1.$HPCORCH_INDEX.tmp" "$1"
+}
+
+# hpcorch_begin: private modes, directories, logs, and the traps that leave the exit record.
+hpcorch_begin() {
+  local mine=$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX
+  # Our own files are private; the user's program gets its mask back.
+  HPCORCH_UMASK=$(umask)
+  umask 077
+  exec {HPCORCH_OUTER}>&1
+  mkdir -p -- "$HPCORCH_RUN_DIR"/{logs,shards,exit}
+  # What an earlier life of this task has left would mislead the others.
+  rm -f -- "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$mine.json" "$mine.ready" "$mine.started"
+  export HPCORCH_STEP_FILE=$HPCORCH_RUN_DIR/shards/step
+  exec >>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.out" \
+    2>>"$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err"
+  HPCORCH_CHILD="" HPCORCH_SIGNAL="" HPCORCH_REASON="" HPCORCH_NODE_DIR=""
+  exec {HPCORCH_IDLE}<> <(:)
+  hpcorch_clock
+  HPCORCH_STARTED=$REPLY
+  trap hpcorch_finish EXIT
+  trap 'hpcorch_on_signal TERM 143' TERM
+  trap 'hpcorch_on_signal INT 130' INT
+  trap 'hpcorch_on_signal HUP 129' HUP
+  # Batch systems send it some time before the walltime ends, when the script asks for it.
+  trap 'hpcorch_on_signal USR1 138' USR1
+  if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
+    hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
+      printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
+        "$HPCORCH_KIND" "$HPCORCH_NAME" "$HPCORCH_ELEMENTS" "$HPCORCH_GANG" "${HPCORCH_PER_ELEMENT:-1}"
+      printf '"scheduler":"%s","job":"%s","token":"%s","label":"%s"}' \
+        "$HPCORCH_SCHEDULER" "$HPCORCH_JOB" "$HPCORCH_TOKEN" "${HPCORCH_LABEL-}"
+    )"
+  fi
+  hpcorch_publish "$mine.started" "$HPCORCH_JOB"
+}
+
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+hpcorch_on_signal() {
+  HPCORCH_SIGNAL=$1
+  if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
+  if [[ -n $HPCORCH_CHILD ]]; then
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+  else
+    HPCORCH_REASON="received SIG$1"
+    exit "$2"
+  fi
+}
+
+# hpcorch_await PID: waits for that child through any number of signals; its exit code in REPLY.
+hpcorch_await() {
+  REPLY=0
+  wait "$1" || REPLY=$?
+  while kill -0 "$1" 2>/dev/null; do
+    wait "$1" || true
+  done
+  # A wait that a signal interrupted reports the signal: ask again for the program's own code.
+  REPLY=0
+  wait "$1" || REPLY=$?
+  # Bash may lose the code of a child that gets the same signal at the same moment, and says -1.
+  if ((REPLY < 0)); then REPLY=143; fi
+}
+
+# hpcorch_exec PROGRAM ARGS...: becomes the user's program, whose files get the user's own mask.
+hpcorch_exec() {
+  umask "$HPCORCH_UMASK"
+  exec "$@"
+}
+
+# hpcorch_shield PROGRAM: the words to put before it where env(1) starts it, in HPCORCH_SHIELD: a path
+# with a '=' would be a variable there, and is a program to nice(1).
+hpcorch_shield() {
+  HPCORCH_SHIELD=()
+  if [[ $1 == *=* ]]; then HPCORCH_SHIELD=(nice -n 0); fi
+}
+
+# hpcorch_tmpdir: where private files of this node go, in REPLY: a full path, since others look there too.
+hpcorch_tmpdir() {
+  REPLY=${TMPDIR:-/tmp}
+  if [[ $REPLY != /* ]]; then REPLY=$PWD/$REPLY; fi
+}
+
+# hpcorch_node_dir: a private directory on this node, in HPCORCH_NODE_DIR; removed at the end.
+hpcorch_node_dir() {
+  hpcorch_tmpdir
+  HPCORCH_NODE_DIR=$(mktemp -d "$REPLY/hpcorch.XXXXXXXX") || hpcorch_fail "cannot make a directory in $REPLY"
+}
+
+# hpcorch_last_words CODE: why the script broke off, in HPCORCH_REASON: what it complained of last.
+hpcorch_last_words() {
+  local log=$HPCORCH_RUN_DIR/logs/$HPCORCH_NAME.$HPCORCH_INDEX.err
+  HPCORCH_REASON=$(tail -n 1 -- "$log" 2>/dev/null) || true
+  HPCORCH_REASON="the job script broke off with code $1${HPCORCH_REASON:+: $HPCORCH_REASON}"
+}
+
+# hpcorch_finish: the EXIT trap. The record says what the scheduler may forget or never knew.
+hpcorch_finish() {
+  local code=$? signal=null reason
+  trap '' TERM INT HUP USR1
+  if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
+  if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
+  if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
+  if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
+  [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
+  hpcorch_json "$HPCORCH_REASON"
+  reason=$REPLY
+  hpcorch_clock
+  hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(
+    printf '{"index":%d,"job":"%s","code":%d,"signal":%s,"elapsed":%d.%02d,"reason":"%s"}' \
+      "$HPCORCH_INDEX" "$HPCORCH_JOB" "$code" "$signal" \
+      $(((REPLY - HPCORCH_STARTED) / 100)) $(((REPLY - HPCORCH_STARTED) % 100)) "$reason"
+  )"
+  exit "$code"
+}
+
+# A user's program: it waits for its databases, gets their addresses, and its exit code counts.
+# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS
+
+# hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
+hpcorch_json_field() {
+  local text=""
+  REPLY=""
+  { IFS= read -r text <"$1"; } 2>/dev/null || return 1
+  [[ $text =~ \"$2\":\"(([^\"\\]|\\.)*)\" ]] || return 1
+  REPLY=${BASH_REMATCH[1]//\\\"/\"}
+  REPLY=${REPLY//\\\\/\\}
+}
+
+# hpcorch_database_ended DIRECTORY: has the database there ended? Why, in REPLY.
+hpcorch_database_ended() {
+  local file
+  for file in "$1"/exit/*; do
+    [[ $file != *.tmp && -e $file ]] || continue
+    hpcorch_json_field "$file" reason && [[ -n $REPLY ]] || REPLY="it was stopped"
+    return 0
+  done
+  return 1
+}
+
+# hpcorch_use_database DIRECTORY SUFFIX: waits for it and adds its variables to the program's.
+hpcorch_use_database() {
+  local directory=$1 suffix=$2 waited=0
+  until [[ -e $directory/address.env ]]; do
+    if hpcorch_database_ended "$directory"; then
+      hpcorch_fail "the database in $directory has ended: $REPLY"
+    fi
+    if ((!waited)); then hpcorch_say "waiting for the database in $directory"; fi
+    waited=1
+    hpcorch_pause 100
+  done
+  hpcorch_json_field "$directory/address.json" ssdb || hpcorch_fail "$directory/address.json is damaged"
+  hpcorch_variable SSDB "$suffix" "$REPLY"
+  hpcorch_json_field "$directory/address.json" type && hpcorch_variable SR_DB_TYPE "$suffix" "$REPLY"
+  if hpcorch_json_field "$directory/address.json" credentials; then
+    hpcorch_variable HPCORCH_CREDENTIALS "$suffix" "$REPLY"
+  fi
+}
+
+# hpcorch_variable NAME SUFFIX VALUE: one variable of the program. Shells drop names with a '-' or
+# '.', so that programs started through one find the value under a name that shells keep.
+hpcorch_variable() {
+  local alias=${2//[!A-Za-z0-9_]/_}
+  HPCORCH_PROGRAM_ENV+=("$1$2=$3")
+  if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
+}
+
+# hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
+hpcorch_run_program() {
+  cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
+  HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
+  if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  hpcorch_shield "${HPCORCH_COMMAND[0]}"
+  hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
+    ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_COMMAND[@]}" \
+    {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&- &
+  HPCORCH_CHILD=$!
+  hpcorch_await "$HPCORCH_CHILD"
+  HPCORCH_CHILD=""
+  HPCORCH_CODE=$REPLY
+  if ((HPCORCH_CODE != 0)); then
+    HPCORCH_REASON="the program ended with exit code $HPCORCH_CODE"
+    if ((HPCORCH_CODE == 127)); then
+      HPCORCH_REASON+=": is ${HPCORCH_PROGRAM[0]} on $(uname -n)?"
+    fi
+    # What kept a process from starting the program says more than its code.
+    if [[ -s $HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed ]]; then
+      HPCORCH_REASON=$(<"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.failed")
+    fi
+  fi
+}
+
+HPCORCH_WORK_DIR=''
+HPCORCH_PROGRAM=()
+HPCORCH_PROGRAM_ENV=()
+
+HPCORCH_CODE=0
+hpcorch_begin
+hpcorch_take_task
+hpcorch_run_program
+exit "$HPCORCH_CODE"
