@@ -63,6 +63,7 @@ class Shelf:
         self._shelved: dict[_Key, Shelved] = {}
         self._loading: defaultdict[_Key, threading.Lock] = defaultdict(threading.Lock)
         self._changes: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._placing = threading.Lock()
         self._runs = threading.Lock()
 
     def get(self, kind: str, name: str, version: str = "", device: str = "") -> Shelved:
@@ -88,33 +89,47 @@ class Shelf:
 
     def forget(self, kind: str, name: str) -> None:
         """Unload a model or script: it was replaced or removed."""
-        self._changes[kind, name] += 1
-        for key in [key for key in self._shelved if key[:2] == (kind, name)]:
-            self._shelved.pop(key, None)
+        with self._placing:
+            self._changes[kind, name] += 1
+            for key in [key for key in self._shelved if key[:2] == (kind, name)]:
+                del self._shelved[key]
 
     def verify(self) -> None:
         """Unload everything that is stored in another version, or not at all."""
         for (kind, name, _), shelved in list(self._shelved.items()):
-            stored = self._store.find(kind, name)
-            if stored is None or stored.version != shelved.version:
+            if not self._is_newest(kind, name, shelved):
                 self.forget(kind, name)
 
     def _checked(self, key: _Key, version: str) -> Shelved:
         kind, name, device = key
         found = self._shelved.get(key)
         if found is not None and version not in ("", found.version):
-            stored = self._store.find(kind, name)
-            if stored is not None and stored.version == found.version:
+            if self._is_newest(kind, name, found):
                 found.outdated.add(version)
             else:
                 found = None
         if found is None:
             changes = self._changes[kind, name]
             found = self._load(kind, name, device)
-            # Something that was replaced meanwhile serves this request, but no other.
-            if changes == self._changes[kind, name]:
-                self._shelved[key] = found
+            # Word of a change may come late: what was loaded may be the newest all the same.
+            while not self._placed(key, found, changes):
+                changes = self._changes[kind, name]
+                # Something that was replaced meanwhile serves this request, but no other.
+                if not self._is_newest(kind, name, found):
+                    break
         return found
+
+    def _placed(self, key: _Key, found: Shelved, changes: int) -> bool:
+        """Keep what was found if no further change has been heard of; tell whether it is kept."""
+        with self._placing:
+            if changes == self._changes[key[:2]]:
+                self._shelved[key] = found
+                return True
+            return False
+
+    def _is_newest(self, kind: str, name: str, shelved: Shelved) -> bool:
+        stored = self._store.find(kind, name)
+        return stored is not None and stored.version == shelved.version
 
     def _load(self, kind: str, name: str, device: str) -> Shelved:
         try:
