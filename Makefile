@@ -2,6 +2,8 @@
 PYTHON ?= python3
 
 FUZZ_SECONDS ?= 60
+# How many tests that failed beside others may be tried once more, alone.
+SECOND_LOOK ?= 0
 
 # Tests start Python many hundred times: what it has compiled once is kept.
 export PYTHONDONTWRITEBYTECODE :=
@@ -31,7 +33,7 @@ demo: $(FOR_USE) ## set up .venv and run the example on this machine
 test: prepare $(FOR_TESTS) ## set up what tests need, then run every check and every test
 	@# While the checks keep one CPU busy, pytest compiles the tests, which each process would else do.
 	@$(BIN)/pytest --collect-only -qq >/dev/null & $(MAKE) --no-print-directory lint && wait
-	$(BIN)/pytest --numprocesses=4 --dist=loadscope
+	$(BIN)/pytest --numprocesses=4 --dist=loadscope || $(BIN)/python -m tests.second_look $$? $(SECOND_LOOK)
 
 test-ai: prepare $(FOR_AI) ## install PyTorch and TensorFlow (2 GB) and run the tests that need them
 	$(BIN)/pytest -m ai --timeout 600
