@@ -88,17 +88,28 @@ class Shelf:
         return found is not None and found.joins
 
     def forget(self, kind: str, name: str) -> None:
-        """Unload a model or script: it was replaced or removed."""
+        """Unload a model or script that was replaced or removed.
+
+        Word of that may come late: what is the newest by now stays.
+        """
         with self._placing:
             self._changes[kind, name] += 1
-            for key in [key for key in self._shelved if key[:2] == (kind, name)]:
-                del self._shelved[key]
+        self._unload_older(kind, name)
 
     def verify(self) -> None:
         """Unload everything that is stored in another version, or not at all."""
-        for (kind, name, _), shelved in list(self._shelved.items()):
-            if not self._is_newest(kind, name, shelved):
-                self.forget(kind, name)
+        for kind, name in {key[:2] for key in list(self._shelved)}:
+            self._unload_older(kind, name)
+
+    def _unload_older(self, kind: str, name: str) -> None:
+        loaded = [item for item in list(self._shelved.items()) if item[0][:2] == (kind, name)]
+        stored = self._store.find(kind, name) if loaded else None
+        with self._placing:
+            for key, shelved in loaded:
+                is_newest = stored is not None and stored.version == shelved.version
+                # What was loaded after that look is newer.
+                if not is_newest and self._shelved.get(key) is shelved:
+                    del self._shelved[key]
 
     def _checked(self, key: _Key, version: str) -> Shelved:
         kind, name, device = key

@@ -70,7 +70,18 @@ def told(shelf: Shelf) -> str:
 def test_late_word_of_what_is_loaded_already_loads_nothing_anew(store, shelf):
     store.meanwhile = lambda: shelf.forget("script", "f")
     assert [told(shelf), told(shelf)] == ["first", "first"]
+    shelf.forget("script", "f")
+    assert told(shelf) == "first"
     assert store.reads == 1
+
+
+@pytest.mark.parametrize("replaced", ["second", ""])
+def test_what_is_replaced_is_not_used_again_when_that_is_heard_of(store, shelf, replaced):
+    assert told(shelf) == "first"
+    store.version = replaced
+    assert told(shelf) == "first"
+    shelf.forget("script", "f")
+    assert shelf.find("script", "f", "", "") is None
 
 
 @pytest.mark.parametrize("replaced", ["second", ""])
