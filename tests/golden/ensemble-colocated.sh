@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: e4a460cfc38518434f53feb8fcf9b18b1b876f8553a53e8185886b97e8b3b402
+# sha256 of what follows: 65970da6ea41c1e9aa9f92409ed8af8396d0c990bd5c91b3dfbf54bd3f586e8f
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -123,6 +123,14 @@ hpcorch_has_record() {
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
 
+# hpcorch_begins_anew: has a later run, which may find everything ended before this one has left,
+# begun the task HPCORCH_INDEX? Its record is not ours to write any more.
+hpcorch_begins_anew() {
+  local job=""
+  { IFS= read -r job <"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started"; } 2>/dev/null &&
+    [[ $job != "${HPCORCH_MARK:-$$}" ]]
+}
+
 # hpcorch_forget_earlier TOKEN: removes what an earlier run by hand has left, for which no driver has
 # seen to it: process ids come back, in containers every time, and make its records look like ours.
 hpcorch_forget_earlier() {
@@ -154,7 +162,7 @@ hpcorch_reap() {
   wait "$pid" || code=$?
   if ((code < 0)); then code=143; fi
   unset "HPCORCH_TASKS[$1]"
-  if ! hpcorch_has_record "$1"; then
+  if ! hpcorch_has_record "$1" && ! hpcorch_begins_anew; then
     hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \
       "the task died without a record, exit code $code"
   fi
