@@ -87,24 +87,30 @@ class Shelf:
         found = self._shelved.get((request.work, request.name, request.device))
         return found is not None and found.joins
 
-    def forget(self, kind: str, name: str) -> None:
-        """Unload a model or script: it was replaced or removed."""
+    def hear(self, kind: str, name: str) -> None:
+        """Take note that a model or script was replaced or removed, perhaps a while ago."""
         with self._placing:
             self._changes[kind, name] += 1
-            for key in [key for key in self._shelved if key[:2] == (kind, name)]:
-                del self._shelved[key]
+        self._unload_outdated([key for key in list(self._shelved) if key[:2] == (kind, name)])
 
     def verify(self) -> None:
         """Unload everything that is stored in another version, or not at all."""
-        for (kind, name, _), shelved in list(self._shelved.items()):
-            if not self._is_newest(kind, name, shelved):
-                self.forget(kind, name)
+        self._unload_outdated(list(self._shelved))
+
+    def _unload_outdated(self, keys: Sequence[_Key]) -> None:
+        for key in keys:
+            shelved = self._shelved.get(key)
+            if shelved is None or self._is_newest(key, shelved):
+                continue
+            with self._placing:
+                if self._shelved.get(key) is shelved:
+                    del self._shelved[key]
 
     def _checked(self, key: _Key, version: str) -> Shelved:
         kind, name, device = key
         found = self._shelved.get(key)
         if found is not None and version not in ("", found.version):
-            if self._is_newest(kind, name, found):
+            if self._is_newest(key, found):
                 found.outdated.add(version)
             else:
                 found = None
@@ -115,7 +121,7 @@ class Shelf:
             while not self._placed(key, found, changes):
                 changes = self._changes[kind, name]
                 # Something that was replaced meanwhile serves this request, but no other.
-                if not self._is_newest(kind, name, found):
+                if not self._is_newest(key, found):
                     break
         return found
 
@@ -127,7 +133,8 @@ class Shelf:
                 return True
             return False
 
-    def _is_newest(self, kind: str, name: str, shelved: Shelved) -> bool:
+    def _is_newest(self, key: _Key, shelved: Shelved) -> bool:
+        kind, name, _ = key
         stored = self._store.find(kind, name)
         return stored is not None and stored.version == shelved.version
 

@@ -152,7 +152,7 @@ def _stay_listed(announce: Callable[[], None], wait: float) -> None:
 
 
 def _follow_changes(router: Router, shelf: Shelf) -> None:
-    """Unload models as soon as somebody replaces or removes them.
+    """Have models unloaded as soon as somebody replaces or removes them.
 
     Raises RedisConnectionError or RedisTimeoutError when the database has gone.
     """
@@ -169,7 +169,7 @@ def _follow_changes(router: Router, shelf: Shelf) -> None:
             word, _, name = to_text(text).partition(":")
             kind = word.lower()
             LOG.info("the %s %s has changed", kind, name)
-            shelf.forget(kind, name)
+            shelf.hear(kind, name)
 
     def subscribe(link: Link) -> None:
         link.bulk((b"SUBSCRIBE", CHANNEL), listen)

@@ -68,16 +68,28 @@ def told(shelf: Shelf) -> str:
 
 
 def test_late_word_of_what_is_loaded_already_loads_nothing_anew(store, shelf):
-    store.meanwhile = lambda: shelf.forget("script", "f")
+    store.meanwhile = lambda: shelf.hear("script", "f")
     assert [told(shelf), told(shelf)] == ["first", "first"]
+    shelf.hear("script", "f")
+    assert told(shelf) == "first"
     assert store.reads == 1
+
+
+@pytest.mark.parametrize("replaced", ["second", ""])
+def test_what_is_replaced_later_is_unloaded(store, shelf, replaced):
+    assert told(shelf) == "first"
+    store.version = replaced
+    shelf.hear("script", "other")
+    assert shelf.find("script", "f", "", "") is not None
+    shelf.hear("script", "f")
+    assert shelf.find("script", "f", "", "") is None
 
 
 @pytest.mark.parametrize("replaced", ["second", ""])
 def test_what_is_replaced_while_it_is_loaded_serves_no_other_request(store, shelf, replaced):
     def change() -> None:
         store.version = replaced
-        shelf.forget("script", "f")
+        shelf.hear("script", "f")
 
     store.meanwhile = change
     assert told(shelf) == "first"
@@ -97,11 +109,11 @@ def test_what_is_replaced_while_it_is_looked_at_again_is_looked_at_once_more(
         found = look(kind, name)
         if not looked:
             store.version = "second"
-            shelf.forget("script", "f")
+            shelf.hear("script", "f")
         looked.append(store.version)
         return found
 
     mocker.patch.object(store, "find", change_once)
-    store.meanwhile = lambda: shelf.forget("script", "f")
+    store.meanwhile = lambda: shelf.hear("script", "f")
     assert [told(shelf), told(shelf)] == ["first", "second"]
     assert len(looked) == 2
