@@ -41,7 +41,7 @@ from hpcorch.sites import Site
 
 T = TypeVar("T")
 
-DEADLINE = 30.0
+DEADLINE = 60.0
 ROOT = Path(__file__).parents[1]
 TOKEN = "0123456789abcdef"
 # The bus of a cluster is 10000 above the data port, with TLS on it 15000; TLS itself 5000.
@@ -286,8 +286,8 @@ def connect(address: str, credentials: Path | None = None) -> Any:
     return redis.Redis(
         host=host,
         port=int(port),
-        socket_timeout=5,
-        socket_connect_timeout=5,
+        socket_timeout=DEADLINE,
+        socket_connect_timeout=DEADLINE,
         decode_responses=True,
         retry=Retry(NoBackoff(), 0),
         **options,

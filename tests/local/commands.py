@@ -16,7 +16,7 @@ def hpcorch(*words: object, code: int | None = 0, cwd: Path | None = None) -> st
         capture_output=True,
         text=True,
         cwd=cwd,
-        timeout=60,
+        timeout=150,
         check=False,
     )
     assert code in (None, done.returncode), done.stdout + done.stderr

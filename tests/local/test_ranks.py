@@ -138,11 +138,11 @@ def test_a_stopped_program_is_asked_once_and_may_use_its_database_to_the_end(
     monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "5")
     code = """
 asked() { ask INCR asked >>"$1"; ((++times)); }
+times=0
 trap 'asked "$1/asked.$$"' TERM
-sleep 600 &
 touch "$1/up.$$"
-wait
-kill %1
+# A signal that comes before a `wait` would not end it.
+until ((times)); do sleep 0.05; done
 until (($(ask GET asked) == 2)); do sleep 0.05; done
 echo "$times" >"$1/times.$$"
 """

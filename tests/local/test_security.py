@@ -18,7 +18,15 @@ from redis.retry import Retry
 
 from hpcorch.client.credentials import read_credentials
 from hpcorch.errors import InputError, SecurityError
-from tests.helpers import admin, connect, directory, free_port, processes, server_program
+from tests.helpers import (
+    DEADLINE,
+    admin,
+    connect,
+    directory,
+    free_port,
+    processes,
+    server_program,
+)
 
 pytestmark = pytest.mark.redis
 
@@ -165,7 +173,7 @@ def test_with_tls_plain_clients_are_refused_and_ours_work(exp, shards):
             ssl=True,
             ssl_cert_reqs="none",
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=5,
+            socket_timeout=DEADLINE,
         ).ping()
     assert not list((directory(exp, database) / "tls").glob("ca.key"))
 
@@ -200,7 +208,7 @@ def test_the_bus_of_a_cluster_speaks_tls_where_the_server_can(exp, security):
     assert server.config_get("tls-cluster") == {"tls-cluster": "yes"}
     port = int(database.get_address()[0].rpartition(":")[2])
     bus = port + (10000 if security == "tls" else 15000)
-    with socket.create_connection(("127.0.0.1", bus), timeout=5) as plain:
+    with socket.create_connection(("127.0.0.1", bus), timeout=DEADLINE) as plain:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -260,7 +260,7 @@ def test_a_script_run_by_hand_keeps_its_records_and_spares_its_shell(tmp_path):
     model = Model("m", RunSettings("bash", ["-c", "exit 5"]))
     write_whole(where / "job.sh", render(model_job(model, where, "/bin/bash")).text, 0o700)
     done = subprocess.run(
-        ["bash", "-c", f"sleep 30 & bash {where}/job.sh; code=$?; kill %1 && exit $code"],
+        ["bash", "-c", f"sleep 600 & bash {where}/job.sh; code=$?; kill %1 && exit $code"],
         capture_output=True,
         text=True,
         check=False,
