@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 _INTERFACES = Path("/sys/class/net")
 # qsub prints its version without asking anybody.
-_VERSION_SECONDS = 10.0
+_VERSION_SECONDS = 60.0
 _MPI_COMMANDS = ("mpirun", "mpiexec", "orterun")
 _MPI_WORDS = {
     r"open ?mpi|openrte|prrte": "openmpi",

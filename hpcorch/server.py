@@ -38,7 +38,8 @@ _WHEELS = (
 _TLS_PROBE = 'port 0\ntls-port 1\nbind 127.0.0.1\nsave ""\n'
 _TLS_PRESENT = "Failed to configure TLS"
 
-_PROBE_TIMEOUT = 10.0
+# A busy machine takes its time, and no answer would be taken for a server without TLS.
+_PROBE_TIMEOUT = 60.0
 
 # Page faults of fresh large values dominate their transfer; huge pages and no trimming cure it.
 _JEMALLOC_CONF = "oversize_threshold:0,thp:always,dirty_decay_ms:60000"

@@ -82,7 +82,7 @@ def bash(path: str | None) -> list[Finding]:
     if found is None:
         return [Finding("bash", "fail", "it is not on PATH", "install bash, or correct PATH")]
     try:
-        text = shell.run(shell.Command((found, "-c", 'printf %s "$BASH_VERSION"'), timeout=10)).out
+        text = shell.run(shell.Command((found, "-c", 'printf %s "$BASH_VERSION"'), timeout=60)).out
         return [bash_version(found, text), _dev_tcp(found)]
     except SchedulerError as error:
         return [Finding("bash", "fail", error.message, "install bash 4.4 or newer")]
@@ -102,7 +102,7 @@ def _dev_tcp(path: str) -> Finding:
         listener.listen()
         script = 'exec 3<>"/dev/tcp/127.0.0.1/$1"'
         port = str(listener.getsockname()[1])
-        done = shell.run(shell.Command((path, "-c", script, "bash", port), timeout=10))
+        done = shell.run(shell.Command((path, "-c", script, "bash", port), timeout=60))
     lines = done.err.strip().splitlines() or [f"exit code {done.code}"]
     return judged(
         "bash /dev/tcp",

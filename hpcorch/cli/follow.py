@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -127,7 +128,8 @@ class _Follower:
         if not self._read:
             self._end_line(out, prefix)
         if size > self._read:
-            with self._path.open("rb") as stream:
+            # The next run may remove it just now.
+            with suppress(FileNotFoundError), self._path.open("rb") as stream:
                 stream.seek(self._read)
                 self._copy_from(stream, out, prefix)
         self._lines = None

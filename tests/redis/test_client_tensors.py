@@ -57,7 +57,7 @@ def client(request, monkeypatch):
 @settings(
     max_examples=80,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_any_array_comes_back_as_it_went(client, array, how):
     sent = arrange(array, how)
