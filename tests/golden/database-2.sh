@@ -2,7 +2,7 @@
 # database orchestrator, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 30ed5012be9e07a00c010024ed7033b4a5e386e955b107dfc1dc4f082ac862c6
+# sha256 of what follows: ae7f7ac4b1067a5646febb9bb619a474b9b19ae897cfc90e46c89f46620e6cde
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -54,11 +54,21 @@ hpcorch_forward() {
   kill -TERM "${HPCORCH_TASKS[@]}" 2>/dev/null || true
 }
 
+# hpcorch_number PLACE: that task's number, in HPCORCH_INDEX. The table is read but once: when this job
+# leaves, it may be that of the next run.
+hpcorch_number() {
+  if [[ -z ${HPCORCH_NUMBERS[$1]-} ]]; then
+    HPCORCH_INDEX=$1
+    if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
+    HPCORCH_NUMBERS[$1]=$HPCORCH_INDEX
+  fi
+  HPCORCH_INDEX=${HPCORCH_NUMBERS[$1]}
+}
+
 # hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
 hpcorch_has_record() {
   local file
-  HPCORCH_INDEX=$1
-  if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
+  hpcorch_number "$1"
   file=$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
@@ -114,7 +124,7 @@ hpcorch_reap() {
 hpcorch_supervise() {
   local next=0 place most
   # A table of many tasks is for as many at once as there are CPUs; shards need each other.
-  HPCORCH_TASKS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
+  HPCORCH_TASKS=() HPCORCH_NUMBERS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   hpcorch_forget_earlier "$2"

@@ -91,7 +91,7 @@ def test_each_server_of_a_node_has_workers_and_models_until_the_last_process_end
         (tmp_path / f"node{number}").mkdir()
         (tmp_path / f"node{number}" / "cpulist").write_text(f"{cpu}\n")
     monkeypatch.setenv("HPCORCH_TOPOLOGY", str(tmp_path))
-    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "5")
+    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "15")
     settings = exp.create_run_settings(
         sys.executable, ["-c", RANK, str(node_dir)], "mpirun", CROWDED
     )

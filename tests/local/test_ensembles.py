@@ -16,6 +16,8 @@ from hpcorch.journal import Journal
 from tests.helpers import (
     bash_model,
     free_port,
+    is_alive,
+    kill,
     output,
     processes,
     row,
@@ -98,6 +100,25 @@ def test_another_driver_runs_the_failed_members_again(new_experiment, exp_dir, t
     second.start(ensemble, only="failed")
     shots = Experiment.attach(exp_dir)
     assert shots.get_status(moody(shots, tmp_path)) == ALL_FINE
+
+
+def test_who_started_members_and_leaves_late_does_not_read_the_next_run_s_table(exp, tmp_path):
+    code = "until [[ -e $1/go ]]; do sleep 0.05; done; [[ -e $1/mended || $HPCORCH_INDEX != 0 ]]"
+    settings = exp.create_run_settings("bash", ["-c", code, "_", str(tmp_path)])
+    ensemble = exp.create_ensemble("ens", run_settings=settings, replicas=3, max_running=3)
+    exp.start(ensemble, block=False)
+    begun(exp, 0, 1, 2)
+    supervisor = int(exp._ledger.runs()[0].job.job)
+    kill(supervisor, signal.SIGSTOP)
+    (tmp_path / "go").touch()
+    ends = Path(exp.exp_path, "ens", "exit")
+    until(lambda: all((ends / str(n)).exists() for n in range(3)), "the end of the members")
+    (tmp_path / "mended").touch()
+    exp.start(ensemble, only="failed")
+    kill(supervisor, signal.SIGCONT)
+    until(lambda: not is_alive(supervisor), "the end of who started them")
+    assert exp.get_status(ensemble) == [TaskState.COMPLETED] * 3
+    assert "error" not in Path(exp.exp_path, "ens", "logs", "job.log").read_text()
 
 
 def test_only_is_for_ensembles_and_knows_two_words(exp, tmp_path):

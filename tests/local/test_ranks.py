@@ -135,7 +135,7 @@ def test_a_stopped_program_is_asked_once_and_may_use_its_database_to_the_end(
     exp, node_dir, launchers, monkeypatch, launcher
 ):
     """Open MPI always waits this long, in seconds, before it kills what it has asked to end."""
-    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "5")
+    monkeypatch.setenv("OMPI_MCA_odls_base_sigkill_timeout", "15")
     code = """
 asked() { ask INCR asked >>"$1"; ((++times)); }
 times=0
