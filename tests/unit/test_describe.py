@@ -291,6 +291,12 @@ def test_only_databases_and_models_can_be_started(exp):
             exp.start(what)
 
 
+@pytest.mark.parametrize("site", [5, b"x", "a\0b", ""])
+def test_a_site_that_is_no_path_is_refused(exp_dir, site):
+    with pytest.raises(InputError, match="site is"):
+        Experiment("e", exp_dir, launcher="local", site=site)
+
+
 def test_an_unknown_launcher_is_refused_with_the_known_ones(exp_dir):
     with pytest.raises(InputError, match="launcher is 'lsf': it must be auto or one of slurm"):
         Experiment("lab", exp_path=exp_dir, launcher="lsf")
