@@ -135,10 +135,10 @@ class Cluster(Outages):
         if is_up(layout):
             with suppress(OSError, ValueError):
                 os.kill(int((layout / "pid/watchdog").read_text()), signal.SIGTERM)
-        if not wait_until(lambda: not is_up(layout), 30):
+        if not wait_until(lambda: not is_up(layout), 60):
             raise ClusterError(f"the cluster in {layout.directory} does not end")
         if self._watchdog:
-            self._watchdog.wait(30)
+            self._watchdog.wait(60)
         remove_dead(layout)
 
     def _new_directory(self) -> Layout:
@@ -262,7 +262,7 @@ class Cluster(Outages):
         self.wait_idle(timeout)
 
     def node_lost(self, node: str) -> None:
-        """Power a node off, and have Slurm notice now: by itself it takes about 20 seconds."""
+        """Power a node off, and have Slurm notice now: by itself it takes more than a minute."""
         self.node_down(node)
         self.run(["scontrol", "update", f"nodename={node}", "state=down", "reason=lost"])
 
