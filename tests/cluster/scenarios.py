@@ -82,7 +82,7 @@ class Lab:
         start: str = NEW,
         inside: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        timeout: float = 60,
+        timeout: float = 120,
     ) -> Told:
         """Run a driver on the login node; it must succeed. `inside` is a command before it."""
         argv = [*inside, *_python(start, code, args)]

@@ -59,8 +59,16 @@ def paths_of_jobs(lab: Lab) -> set[str]:
         for pid, words in lab.cluster.node_processes(node)
         if "slurm_script" in words
     ]
-    variables = [Path(f"/proc/{pid}/environ").read_text().split("\0") for pid in pids]
-    return {word[5:] for words in variables for word in words if word.startswith("PATH=")}
+    variables = [word for pid in pids for word in environment_of(pid)]
+    return {word[5:] for word in variables if word.startswith("PATH=")}
+
+
+def environment_of(pid: int) -> list[str]:
+    """The variables of a process; none of one that has ended, as a script's subshells soon do."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_text().split("\0")
+    except OSError:
+        return []
 
 
 def use_by_shell(lab: Lab, folder: Path, filled: bool = False) -> list[str]:
@@ -93,11 +101,15 @@ def test_a_rendered_database_runs_on_nodes_without_python(lab, bare_path):
         until((folder / "address.env").exists, "the address")
         assert paths_of_jobs(lab) == {bare_path}
         assert use_by_shell(lab, folder, bool(again)) == ["aa", "bb", "cc", "dd", "ee", "ff"]
-        said = (lab.path / f"slurm-{job}_0.out").read_text()
-        assert f"to connect: source {folder}/address.env" in said
+        await_word(lab.path / f"slurm-{job}_0.out", f"to connect: source {folder}/address.env")
         check_verbs(lab, folder, job)
         until(lambda: not lab.jobs(), "the end of all jobs")
         until(lab.nothing_runs, "the end of all processes")
+
+
+def await_word(log: Path, word: str) -> None:
+    """Scripts say that the address is there a moment after it is."""
+    until(lambda: word in log.read_text(), word)
 
 
 def check_verbs(lab: Lab, folder: Path, job: str) -> None:
