@@ -41,13 +41,6 @@ while not os.path.exists(sys.argv[2]):
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A cluster whose commands soon give up a controller that does not answer."""
-    with Cluster(nodes=4, settings={"MessageTimeout": "2", "tcptimeout": "1"}) as cluster:
-        yield cluster
-
-
-@pytest.fixture(scope="module")
 def forgetful() -> Iterator[Cluster]:
     """A cluster that leaves ended jobs to the accounting at once."""
     with Cluster(nodes=1, accounting=True, settings={"MinJobAge": "2"}) as cluster:
