@@ -171,7 +171,7 @@ def test_a_database_in_an_allocation_by_hand_is_steps_of_it(lab):
     set -eu
     {tool("hpcorch")} render database --nodes 3 -o db.sh
     bash db.sh >db.out 2>&1 &
-    for i in $(seq 300); do [[ -e orchestrator/address.env ]] && break; sleep 0.1; done
+    for i in $(seq 600); do [[ -e orchestrator/address.env ]] && break; sleep 0.1; done
     cat orchestrator/address.env
     {tool("hpcorch")} status orchestrator
     {tool("hpcorch")} stop orchestrator

@@ -222,7 +222,7 @@ class Lab:
 
         Slurm waits until the credentials of its first life have expired.
         """
-        until(lambda: self.generation(index) == 1, f"the second life of shard {index}", 60)
+        until(lambda: self.generation(index) == 1, f"the second life of shard {index}", 120)
 
     def queue(self) -> str:
         return self.cluster.run(["squeue", "-h"]).stdout
