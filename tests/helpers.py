@@ -41,6 +41,7 @@ from hpcorch.sites import Site
 
 T = TypeVar("T")
 
+# Of what happens in a moment, unless others keep the CPUs busy.
 DEADLINE = 60.0
 ROOT = Path(__file__).parents[1]
 TOKEN = "0123456789abcdef"
