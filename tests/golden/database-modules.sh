@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 02dde599754732dae6e71cd26d5c00daa164762fd7a7f5b3fe257f81d678891e
+# sha256 of what follows: 6c645d9c09ac1935ba52f1cc948c0107e1c81f5f8db9eafce4743e9f469f8afd
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -274,13 +274,15 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
+# it has done so already, what the program has left is seen to in peace.
 hpcorch_on_signal() {
+  local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  elif [[ -z $earlier ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
   fi
@@ -989,6 +991,8 @@ hpcorch_await_server() {
     kill -KILL "$1" 2>/dev/null || true
   done
   hpcorch_await "$1"
+  # Bash may have lost the code of a server that was asked to end: its last words tell it too.
+  if ((REPLY == 143)) && tail -n 1 -- "$HPCORCH_SERVER_LOG" | grep -qF 'bye bye'; then REPLY=0; fi
 }
 
 # hpcorch_tell_end CODE: why the server has ended, in HPCORCH_REASON, and the task's exit code.

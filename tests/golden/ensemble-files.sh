@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 1424c6213333b0704221221d8070ee13ba1c29f1898c1bad2d3f1ba530f3c53a
+# sha256 of what follows: 1fed74cd013610a9f85245ad538ae43adffc83acd707a45526484c1b4b630a2c
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -470,13 +470,15 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
+# it has done so already, what the program has left is seen to in peace.
 hpcorch_on_signal() {
+  local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  elif [[ -z $earlier ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
   fi

@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: f621dceb5d1727483ec7a4a2cef6c6a3314a51799cfd9bc8373fea89d40a9c94
+# sha256 of what follows: 7dab95b2086c1300bef0047dd5eaf28518aed66517ffbcf2b5b107dd4e5d3b31
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -336,13 +336,15 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
+# it has done so already, what the program has left is seen to in peace.
 hpcorch_on_signal() {
+  local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  elif [[ -z $earlier ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
   fi

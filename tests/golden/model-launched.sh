@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: f9b640a54e3d4f74cbdb1e34ddab39c5481889b00204a8d4c4b745c398dc6040
+# sha256 of what follows: 5be354a495a727c16fd520d0acf92d0cceca89bad44daec446f4c569ac83a55d
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -274,13 +274,15 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
+# it has done so already, what the program has left is seen to in peace.
 hpcorch_on_signal() {
+  local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  elif [[ -z $earlier ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
   fi

@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: ecfb6d1ee53f46dded2332dd61f301c65128dfc88a2cadd1d4e8fe7243693793
+# sha256 of what follows: e85fc046cbd6db7514392b3ff4f193ca822cb4da11dee1de24d383db47c2725c
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -169,13 +169,15 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
+# it has done so already, what the program has left is seen to in peace.
 hpcorch_on_signal() {
+  local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  elif [[ -z $earlier ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
   fi

@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 5ed142125545d5a59abf0943566fcf9ae0e56cf364cabc009e0ec40829186d18
+# sha256 of what follows: 4c385bf36382ee634600a74641336c4ef7b1d1c498a5b49ddc89f216ad3895b1
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -143,13 +143,15 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
+# it has done so already, what the program has left is seen to in peace.
 hpcorch_on_signal() {
+  local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  elif [[ -z $earlier ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
   fi
@@ -858,6 +860,8 @@ hpcorch_await_server() {
     kill -KILL "$1" 2>/dev/null || true
   done
   hpcorch_await "$1"
+  # Bash may have lost the code of a server that was asked to end: its last words tell it too.
+  if ((REPLY == 143)) && tail -n 1 -- "$HPCORCH_SERVER_LOG" | grep -qF 'bye bye'; then REPLY=0; fi
 }
 
 # hpcorch_tell_end CODE: why the server has ended, in HPCORCH_REASON, and the task's exit code.

@@ -11,7 +11,7 @@
 # model sim, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 3f4bb036c7dc626591280565f0f63d63297bd780c6067c8e752d1b730c30a2c6
+# sha256 of what follows: 5ecdd46264bc0d6c5e74c038073bfdbc209647dd743bf63014cc7e9343f14b8b
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -141,13 +141,15 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
+# it has done so already, what the program has left is seen to in peace.
 hpcorch_on_signal() {
+  local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
   if [[ -n $HPCORCH_CHILD ]]; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  elif [[ -z $earlier ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
   fi

@@ -16,7 +16,10 @@ from hpcorch.paths import templates_dir
 from hpcorch.plan import seats
 from tests.helpers import fake_machine, model_job
 
-_LIBRARIES = ("common", "network", "pin", "pin_shard", "node", "model", "rank", "colocate")
+_LIBRARIES = (
+    *("common", "network", "pin", "pin_shard", "node", "model", "rank", "colocate"),
+    "database",
+)
 
 
 def bash(code: str, *args: str, check: bool = True) -> str:
@@ -252,3 +255,24 @@ def test_a_request_to_end_reaches_the_task_that_is_about_to_start(tmp_path):
     hpcorch_supervise script token
     """
     assert bash(code, str(tmp_path), check=False) == "task 0 ended with 143"
+
+
+def test_a_further_request_to_end_does_not_break_off_the_end():
+    code = 'HPCORCH_CHILD="" HPCORCH_SIGNAL=$1; hpcorch_on_signal TERM 143; echo goes on'
+    assert bash(code, "TERM") == "goes on"
+    assert bash(code, "", check=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"), [("Redis is now ready to exit, bye bye...", "0"), ("Ready", "143")]
+)
+def test_a_server_s_last_words_tell_the_code_that_bash_has_lost(tmp_path, words, expected):
+    (tmp_path / "log").write_text(f"# User requested shutdown...\n1:M # {words}\n")
+    code = """
+    HPCORCH_SIGNAL=TERM HPCORCH_SERVER_LOG=$1
+    true &
+    hpcorch_await() { REPLY=143; }
+    hpcorch_await_server "$!"
+    echo "$REPLY"
+    """
+    assert bash(code, str(tmp_path / "log")) == expected
