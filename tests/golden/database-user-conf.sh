@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 3183aa439ad89d109993e20d8d51c2e3ed0023c5bbae4224a21adc5b02b2eeef
+# sha256 of what follows: 9a069fb7082b1879328bfdd16d6eb95b2e8345312ecf2c72f508f84ac651da95
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -73,6 +73,12 @@ hpcorch_has_record() {
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
 
+# hpcorch_recorded_code PLACE: the code in that task's record, in REPLY; fails without one.
+hpcorch_recorded_code() {
+  hpcorch_has_record "$1" || return 1
+  [[ $(<"$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX") =~ \"code\":([0-9]+) ]] && REPLY=${BASH_REMATCH[1]}
+}
+
 # hpcorch_begins_anew: has a later run, which may find everything ended before this one has left,
 # begun the task HPCORCH_INDEX? Its record is not ours to write any more.
 hpcorch_begins_anew() {
@@ -110,7 +116,11 @@ hpcorch_reap() {
   wait "$pid" || true
   while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
   wait "$pid" || code=$?
-  if ((code < 0)); then code=143; fi
+  if ((code < 0)); then
+    # Bash may lose the code of a child that ends while a request to end comes: its record has it.
+    code=143
+    if hpcorch_recorded_code "$1"; then code=$REPLY; fi
+  fi
   unset "HPCORCH_TASKS[$1]"
   if ! hpcorch_has_record "$1" && ! hpcorch_begins_anew; then
     hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \

@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 052dbf299c2c6296d2d35caaa3c6256e8fcc249e2bf7c3c029b5ad28abcaa336
+# sha256 of what follows: e472bd4b7b5aff7f6b6d2ac4a97e2a2630dbc517bb1925fc36427153ec2f952f
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -134,6 +134,12 @@ hpcorch_has_record() {
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
 
+# hpcorch_recorded_code PLACE: the code in that task's record, in REPLY; fails without one.
+hpcorch_recorded_code() {
+  hpcorch_has_record "$1" || return 1
+  [[ $(<"$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX") =~ \"code\":([0-9]+) ]] && REPLY=${BASH_REMATCH[1]}
+}
+
 # hpcorch_begins_anew: has a later run, which may find everything ended before this one has left,
 # begun the task HPCORCH_INDEX? Its record is not ours to write any more.
 hpcorch_begins_anew() {
@@ -171,7 +177,11 @@ hpcorch_reap() {
   wait "$pid" || true
   while kill -0 "$pid" 2>/dev/null; do wait "$pid" || true; done
   wait "$pid" || code=$?
-  if ((code < 0)); then code=143; fi
+  if ((code < 0)); then
+    # Bash may lose the code of a child that ends while a request to end comes: its record has it.
+    code=143
+    if hpcorch_recorded_code "$1"; then code=$REPLY; fi
+  fi
   unset "HPCORCH_TASKS[$1]"
   if ! hpcorch_has_record "$1" && ! hpcorch_begins_anew; then
     hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \

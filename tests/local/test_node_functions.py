@@ -276,3 +276,15 @@ def test_a_server_s_last_words_tell_the_code_that_bash_has_lost(tmp_path, words,
     echo "$REPLY"
     """
     assert bash(code, str(tmp_path / "log")) == expected
+
+
+def test_a_record_tells_the_code_that_bash_has_lost(tmp_path):
+    (tmp_path / "exit").mkdir()
+    (tmp_path / "exit/1").write_text('{"index":1,"job":"77","code":5,"signal":null}\n')
+    code = f"""
+    source {templates_dir()}/local/supervise.sh
+    HPCORCH_RUN_DIR=$1 HPCORCH_MARK=77 HPCORCH_NUMBERS=()
+    hpcorch_recorded_code 0 || hpcorch_recorded_code 1
+    echo "$REPLY"
+    """
+    assert bash(code, str(tmp_path)) == "5"
