@@ -386,7 +386,7 @@ def test_printed_descriptions_show_what_was_said_and_no_values_of_variables():
     assert repr(settings) == f"RunSettings({said})"
     assert str(batch) == "BatchSettings(queue='debug')"
     assert str(model) == (
-        f"Model(name='m', run_settings=RunSettings({said}), params={{'x': '1'}}, "
+        f"Model(name='m', run_settings=RunSettings({said}), params={{'x': 1}}, "
         "batch_settings=BatchSettings(queue='debug'))"
     )
     ensemble = Ensemble("e", run_settings=RunSettings("echo"), replicas=3)
