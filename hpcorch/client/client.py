@@ -89,6 +89,11 @@ class Client(TensorCalls, ByteCalls, ListCalls, NodeCalls, ScriptCalls):
             raise InputTypeError(
                 f"config_options must be ConfigOptions, not {type(config_options).__name__}"
             )
+        if isinstance(logger_name, bool):
+            # Old programs say Client(None, False), with the address first.
+            raise InputTypeError(
+                "the logger name must be a string, not bool", "say Client(cluster=False)"
+            )
         log = LogContext(logger_name)
         try:
             return Start(read_settings(config_options), config_options, log)
