@@ -102,7 +102,7 @@ def test_an_identifier_that_is_in_use_is_refused(exp):
         exp.create_model("same", exp.create_run_settings("true"))
 
 
-def test_a_busy_port_is_passed_over(exp):
+def test_a_busy_port_is_passed_over_and_told(exp, capsys):
     port = free_port()
     database = exp.create_database(port=port)
     with listening(port):
@@ -110,6 +110,7 @@ def test_a_busy_port_is_passed_over(exp):
         found = int(database.get_address()[0].rpartition(":")[2])
         assert found > port
         assert database.is_active()
+    assert f"could not have port {port}: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("offset", [0, 5000, 10000, 15000])
