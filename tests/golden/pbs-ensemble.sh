@@ -8,7 +8,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from pbs/ensemble.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 2a56f39b4aa25e92bf58589b5eaf852006086b0b14f620e5b65d5b1adb184114
+# sha256 of what follows: c4d10aafa97634ccefc12276a9f425fa2e22b6608a5e6dac3ddaac3274c457de
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -121,6 +121,9 @@ hpcorch_signal_meaning() {
   fi
 }
 
+HPCORCH_ALL_GET_TERM=1
+# PBS starts everything with a mask of its own; this is that of whoever made this script.
+umask 0022
 # PBS starts its jobs at home, wherever they were submitted.
 cd -- "${PBS_O_WORKDIR:-/}" 2>/dev/null || cd /
 export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
@@ -211,15 +214,17 @@ hpcorch_begin() {
   hpcorch_publish "$mine.started" "$HPCORCH_JOB"
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
-    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  if [[ -z $HPCORCH_CHILD ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   fi
 }
 
@@ -290,7 +295,7 @@ hpcorch_finish() {
 }
 
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
-# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS
+# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS HPCORCH_ALL_GET_TERM
 
 # hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
 hpcorch_json_field() {
@@ -338,6 +343,17 @@ hpcorch_variable() {
   local alias=${2//[!A-Za-z0-9_]/_}
   HPCORCH_PROGRAM_ENV+=("$1$2=$3")
   if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
+}
+
+# hpcorch_pass_on SIGNAL: the program is asked to end. A second SIGTERM would break off what it saves
+# because of the first, which all processes of a job get in most batch systems.
+hpcorch_pass_on() {
+  if [[ $1 == TERM && $HPCORCH_ALL_GET_TERM == 1 ]]; then return 0; fi
+  if [[ ${HPCORCH_COMMAND[0]} == srun ]]; then
+    hpcorch_end_srun "$HPCORCH_CHILD"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+  fi
 }
 
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.
