@@ -5,9 +5,10 @@ Everything is read from its run directory, so any process of its owner can use i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from hpcorch import rundir
 from hpcorch.checkpoints import FOLDER
 from hpcorch.client import registry
 from hpcorch.client.credentials import Credentials, read_credentials
-from hpcorch.errors import HpcorchError, InputError, NotActive
+from hpcorch.errors import HpcorchError, InputError, NotActive, StorageError
 from hpcorch.log import get_logger
 
 if TYPE_CHECKING:
@@ -179,20 +180,36 @@ class Database:
         return ""
 
     def register(self) -> None:
-        """Let programs of this user find the credentials by the database's address."""
-        registry.register(self.addresses(), self._directory / "address.json")
+        """Let programs of this user find the credentials by the database's address.
+
+        Raises StorageError where that cannot be written down.
+        """
+        addresses = self.addresses()
+        try:
+            registry.register(addresses, self._directory / "address.json")
+        except OSError as error:
+            raise StorageError(
+                f"{registry.registry_dir(os.environ)} cannot be written: {error.strerror}",
+                "programs that are told an address only need HPCORCH_CREDENTIALS="
+                f"{self._directory}/credentials",
+            ) from error
 
     def unregister(self, addresses: Sequence[str]) -> None:
         """Undo register."""
-        registry.unregister(addresses, self._directory / "address.json")
+        # What stays there is not believed: it names an address.json that lists nothing.
+        with suppress(OSError):
+            registry.unregister(addresses, self._directory / "address.json")
 
     def client(self, logger_name: str) -> Client:
         """Return a Client that is connected to this database; raises NotActive."""
-        from hpcorch.client import Client
+        from hpcorch.client import Client, ConfigOptions
 
-        clustered = self._address()["type"] == "Clustered"
-        self.register()
-        return Client(cluster=clustered, address=self.addresses()[0], logger_name=logger_name)
+        found = self._address()
+        options = ConfigOptions.create_from_environment("")
+        options.override_string_option("SSDB", ",".join(map(str, found["addresses"])))
+        options.override_string_option("SR_DB_TYPE", str(found["type"]))
+        options.override_string_option("HPCORCH_CREDENTIALS", str(found.get("credentials") or ""))
+        return Client(options, logger_name)
 
     @contextmanager
     def _admin(self, address: str, seconds: float = _TIMEOUT_SECONDS) -> Iterator[redis.Redis]:

@@ -19,7 +19,7 @@ from hpcorch.describe import check
 from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describer import Describer
-from hpcorch.errors import InputError, RunNotFound
+from hpcorch.errors import InputError, RunNotFound, StorageError
 from hpcorch.journal import Journal, Run, find_runs
 from hpcorch.ledger import Ledger
 from hpcorch.log import get_logger
@@ -290,7 +290,10 @@ class Experiment(Describer):
             raise RunNotFound(f"{where} holds no database", "name a database's directory")
         run = runs[-1]
         running = Database(where, run.mark)
-        running.register()
+        try:
+            running.register()
+        except StorageError as error:
+            self._log.warning("%s; %s", error.message, error.hint)
         database = self._roster.database_in(where)
         if database is None:
             database = Orchestrator(

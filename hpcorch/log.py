@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import suppress
 
 _LEVELS = {"quiet": logging.ERROR, "info": logging.INFO, "debug": logging.DEBUG}
 _FORMAT = "%(asctime)s {host} hpcorch[%(process)d] %(levelname)s %(message)s"
@@ -25,10 +26,14 @@ class _Output(logging.Handler):
         self._errors = errors
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one record and flush."""
+        """Write one record and flush; a driver goes on when nobody reads its messages any more."""
         stream = sys.stderr if self._errors else sys.stdout
-        stream.write(self.format(record) + "\n")
-        stream.flush()
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        text = self.format(record).encode(encoding, "backslashreplace").decode(encoding)
+        # The terminal or the pipe is gone, or the stream was closed.
+        with suppress(OSError, ValueError, AttributeError):
+            stream.write(text + "\n")
+            stream.flush()
 
 
 def get_logger(name: str, *, errors: bool = False) -> logging.Logger:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,11 @@ _OURS = frozenset(
     {
         *("exit", "logs", "shards", "tls", "credentials", "admin-credentials"),
         *("job.sh", "job.sbatch", "job.pbs", "job.json", "address.env", "address.json"),
-        *("task-table.json", "task-table.tsv", rundir.PARAMETERS),
+        *("task-table", rundir.PARAMETERS),
     }
 )
+# Further scripts of a run that one array cannot hold.
+_SCRIPT = re.compile(r"job\.\d+\.(sh|sbatch|pbs)")
 
 
 # How names of files become bytes.
@@ -299,7 +302,8 @@ def _missing(field: str, name: str, path: str) -> InputError:
 
 
 def _refuse_ours(name: str, target: str) -> None:
-    if Path(target).parts[0] in {*_OURS, f"{name}.out", f"{name}.err"}:
+    first = Path(target).parts[0]
+    if first in {*_OURS, f"{name}.out", f"{name}.err"} or _SCRIPT.fullmatch(target):
         raise InputError(
             f"an attached file of {name} is to be at {target}: hpcorch writes that name itself"
         )

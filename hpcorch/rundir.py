@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -26,6 +27,7 @@ PARAMETERS = "hpcorch_params.json"
 # What a run leaves and the next run of the same entity must not see.
 _STALE_DIRS = ("shards", "exit", "logs", "tls", "task-table")
 _STALE_FILES = ("job.json", "address.env", "address.json", "credentials", "admin-credentials")
+_HASH = re.compile(r"[0-9a-f]{16}")
 _LAST_WORDS_SECONDS = 5.0
 
 
@@ -192,9 +194,10 @@ def clear(directory: Path) -> None:
             _remove(directory / part)
         for part in _STALE_FILES:
             (directory / part).unlink(missing_ok=True)
-        # The program may have models of its own there.
+        # The program may have models of its own there: ours are named by a hash.
         for listed in (directory / "models").glob("*/list.json"):
-            _remove(listed.parent)
+            if _HASH.fullmatch(listed.parent.name):
+                _remove(listed.parent)
 
 
 def script_file(first: Path, part: int) -> Path:

@@ -15,7 +15,7 @@ from hpcorch.describe import check
 from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
-from hpcorch.errors import HpcorchError, InputError, SchedulerError, StorageError
+from hpcorch.errors import InputError, SchedulerError, StorageError
 from hpcorch.interrupt import Terminated, terminable
 from hpcorch.journal import Run
 from hpcorch.ledger import RERUNS, Ledger
@@ -141,7 +141,8 @@ class Starter:
         try:
             with self.killable(begun) if kill_on_interrupt else nullcontext():
                 yield
-        except HpcorchError:
+        # Nothing that goes wrong here, expected or not, may leave jobs behind.
+        except Exception:
             self._give_up(begun)
             raise
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpcorch.database import Database
-from hpcorch.errors import StartFailed
+from hpcorch.errors import StartFailed, StorageError
 from hpcorch.journal import Run
 from hpcorch.schedulers.base import Scheduler, TaskState
 from hpcorch.snapshots import RunSnapshot, TaskSnapshot
@@ -50,7 +50,10 @@ class Startup:
                 progress.see(shot)
             self._give_up_if_overdue(run, shot, progress)
             time.sleep(glance_seconds(self._scheduler) / 5)
-        database.register()
+        try:
+            database.register()
+        except StorageError as error:
+            self._log.warning("%s; %s", error.message, error.hint)
         self._log.info(
             "database %s answers at %s after %.2f s",
             run.entity,

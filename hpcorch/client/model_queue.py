@@ -132,4 +132,5 @@ class ModelQueue:
 
 
 def _popping(key: bytes, seconds: float) -> Callable[[Link], Any]:
-    return lambda link: link.command(b"BLPOP", key, f"{seconds:.3f}")
+    # To the server, 0.000 is for ever.
+    return lambda link: link.command(b"BLPOP", key, f"{max(seconds, 0.001):.3f}")

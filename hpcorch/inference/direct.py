@@ -73,7 +73,13 @@ class Listener:
                 LOG.warning("more than %d connections: one was refused", _MOST_CONNECTIONS)
                 sock.close()
                 continue
-            threading.Thread(target=self._serve, args=(sock, tls), daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(sock, tls), daemon=True).start()
+            except RuntimeError as error:
+                # No more threads may be begun: others will end.
+                LOG.warning("a connection was refused: %s", error)
+                sock.close()
+                self._places.release()
 
     def _serve(self, sock: socket.socket, tls: ssl.SSLContext | None) -> None:
         try:

@@ -47,7 +47,8 @@ hpcorch_addresses() {
   for name in "$@"; do
     hpcorch_interface_ip "$name" || hpcorch_fail "network interface $name has no IPv4 address on" \
       "$(uname -n); interfaces here: $(cd /sys/class/net && printf '%s ' *)"
-    HPCORCH_IPS+=("$REPLY")
+    # Two names may stand for one address, on which a server listens once only.
+    if [[ " ${HPCORCH_IPS[*]-} " != *" $REPLY "* ]]; then HPCORCH_IPS+=("$REPLY"); fi
   done
 }
 

@@ -2,10 +2,11 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 3839b8e41dddcf534897949a9e1312773e2fe17f8f88990695b1b62bcecc3bda
+# sha256 of what follows: 87dc9c0da9bf04f0c704df06dbdfab6f843ecd8f77328665075f0637dea24634
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
+printf -v IFS " \t\n"
 export -n SHELLOPTS BASHOPTS
 shopt -u dotglob expand_aliases failglob inherit_errexit lastpipe localvar_inherit nocaseglob \
   nocasematch nullglob varredir_close xpg_echo 2>/dev/null || true'
@@ -222,12 +223,8 @@ hpcorch_begin() {
   exec {HPCORCH_IDLE}<> <(:)
   hpcorch_clock
   HPCORCH_STARTED=$REPLY
-  trap hpcorch_finish EXIT
-  trap 'hpcorch_on_signal TERM 143' TERM
-  trap 'hpcorch_on_signal INT 130' INT
-  trap 'hpcorch_on_signal HUP 129' HUP
-  # Batch systems send it some time before the walltime ends, when the script asks for it.
-  trap 'hpcorch_on_signal USR1 138' USR1
+  HPCORCH_PREAMBLE_END=""
+  hpcorch_set_traps
   if ((${HPCORCH_ROW:-$HPCORCH_INDEX} == 0)); then
     hpcorch_publish "$HPCORCH_RUN_DIR/job.json" "$(
       printf '{"kind":"%s","name":"%s","elements":%d,"gang":%s,"per_element":%d,' \
@@ -237,6 +234,27 @@ hpcorch_begin() {
     )"
   fi
   hpcorch_publish "$mine.started" "$HPCORCH_JOB"
+}
+
+# hpcorch_set_traps: what leaves the exit record, and what signals do.
+hpcorch_set_traps() {
+  trap hpcorch_finish EXIT
+  trap 'hpcorch_on_signal TERM 143' TERM
+  trap 'hpcorch_on_signal INT 130' INT
+  trap 'hpcorch_on_signal HUP 129' HUP
+  # Batch systems send it some time before the walltime ends, when the script asks for it.
+  trap 'hpcorch_on_signal USR1 138' USR1
+}
+
+# hpcorch_after_preamble: the mask that the user's lines have set is the program's, and what they trapped
+# the end with is run then; the traps of this script are its own again.
+hpcorch_after_preamble() {
+  eval "$HPCORCH_STRICT"
+  HPCORCH_UMASK=$(umask)
+  umask 077
+  HPCORCH_PREAMBLE_END=$(trap -p EXIT)
+  if [[ $HPCORCH_PREAMBLE_END == *hpcorch_finish* ]]; then HPCORCH_PREAMBLE_END=""; fi
+  hpcorch_set_traps
 }
 
 # hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
@@ -306,6 +324,8 @@ hpcorch_finish() {
   if ((code)) && [[ -z $HPCORCH_REASON$HPCORCH_SIGNAL ]]; then hpcorch_last_words "$code"; fi
   if declare -F hpcorch_end_workers >/dev/null; then hpcorch_end_workers; fi
   if declare -F hpcorch_cleanup >/dev/null; then hpcorch_cleanup; fi
+  # The trap is set in a process of its own, whose end it then sees.
+  if [[ -n $HPCORCH_PREAMBLE_END ]]; then (set +euo pipefail && eval "$HPCORCH_PREAMBLE_END") || true; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
   hpcorch_json "$HPCORCH_REASON"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from hpcorch.client import (
     Client,
+    ConfigOptions,
     RedisRuntimeError,
     RedisTimeoutError,
     handshake,
@@ -20,7 +22,10 @@ from hpcorch.client import (
 )
 from hpcorch.client.frames import FrameError, Stream
 from hpcorch.client.messages import answer_parser
+from hpcorch.client.settings import read_settings
 from hpcorch.errors import SecurityError
+from hpcorch.inference.direct import Listener
+from hpcorch.inference.service import Admission
 from tests.helpers import until
 from tests.inference import models
 from tests.inference.conftest import Lab
@@ -175,3 +180,28 @@ def test_a_forked_child_uses_connections_of_its_own(client):
     mine = [client.infer_script("same", "same", np.arange(4))[0].tolist() for _ in range(20)]
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert mine == [[0, 1, 2, 3]] * 20
+
+
+def test_a_worker_that_may_begin_no_more_threads_serves_again_later(tmp_path, mocker, caplog):
+    listener = Listener(mocker.Mock(), Admission(1, 1), None)
+    listener.listen_local(tmp_path / "w.sock")
+    begin = mocker.patch.object(threading.Thread, "start", side_effect=RuntimeError("no thread"))
+    with socket.socket(socket.AF_UNIX) as refused:
+        refused.connect(str(tmp_path / "w.sock"))
+        assert refused.recv(1) == b""
+    assert "a connection was refused: no thread" in caplog.text
+    mocker.stop(begin)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(10)
+        caller.connect(str(tmp_path / "w.sock"))
+        handshake.greet_worker(Stream(caller), handshake.key_of(None))
+
+
+def test_the_last_moment_of_a_request_s_time_is_not_for_ever(tcp_server, monkeypatch, mocker):
+    monkeypatch.setenv("SSDB", tcp_server.ssdb)
+    monkeypatch.setenv("SR_SOCKET_TIMEOUT", "1000")
+    settings = read_settings(ConfigOptions.create_from_environment(""))
+    with Client() as client:
+        queue = model_queue.ModelQueue(client._router, settings)
+        mocker.patch("hpcorch.client.model_queue.time").monotonic.side_effect = [0.0, 1.0]
+        assert queue._answer(b"hpcorch:reply:nobody", 0.0004) is None

@@ -11,8 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import pytest
 
 from hpcorch.journal import Journal, Run
 from tests.helpers import ROOT, bash_model, free_port, kill, processes, run_driver, until
+from tests.local.commands import following, hpcorch
 
 pytestmark = pytest.mark.redis
 
@@ -38,31 +37,6 @@ database = exp.create_database(port=int(sys.argv[2]))
 model = exp.create_model("long", exp.create_run_settings("sleep", ["600"]))
 exp.start(database, model)
 """
-
-
-def hpcorch(*words: object, code: int | None = 0, cwd: Path | None = None) -> str:
-    """Run the command in a process of its own, as another shell would; `code` is how it ends."""
-    done = subprocess.run(
-        [sys.executable, "-m", "hpcorch", *map(str, words)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        timeout=60,
-        check=False,
-    )
-    assert code in (None, done.returncode), done.stdout + done.stderr
-    return done.stderr if code else done.stdout
-
-
-@contextmanager
-def following(*words: object) -> Iterator[subprocess.Popen[str]]:
-    """Run the command beside the test, with Ctrl-C in order even where a shell has disabled it."""
-    command = ["env", "--default-signal=INT", sys.executable, "-m", "hpcorch", *map(str, words)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def states(where: Path) -> dict[str, str]:
@@ -192,30 +166,6 @@ def test_status_watch_ends_with_the_runs_and_quietly_on_an_interrupt(exp, exp_di
         assert watch.stdout.read().startswith("long is Cancelled")
         assert watch.wait(30) == 0
     assert first.startswith("long is ")
-
-
-def test_logs_follow_until_the_end(exp, exp_dir, tmp_path):
-    go = tmp_path / "go"
-    code = 'echo one; until [[ -e $1 ]]; do sleep 0.02; done; echo problem >&2; printf "two"'
-    exp.start(bash_model(exp, "m", code, str(go)), block=False)
-    with following("logs", exp_dir, "m", "-f") as logs:
-        assert logs.stdout is not None
-        assert logs.stdout.readline() == "m[0]: one\n"
-        go.touch()
-        assert sorted(logs.stdout.read().splitlines()) == ["m[0]: problem", "m[0]: two"]
-        assert logs.wait(30) == 0
-    folder = exp_dir / "m" / "logs"
-    expected = f"==> {folder}/m.0.out <==\none\ntwo\n==> {folder}/m.0.err <==\nproblem\n"
-    assert hpcorch("logs", exp_dir, "m") == expected
-
-
-def test_an_interrupted_logs_command_has_its_code(exp, exp_dir):
-    exp.start(bash_model(exp, "m", "echo one; exec sleep 600"), block=False)
-    with following("logs", exp_dir, "-f") as logs:
-        assert logs.stdout is not None
-        assert logs.stdout.readline() == "m[0]: one\n"
-        logs.send_signal(signal.SIGINT)
-        assert logs.wait(30) == 130
 
 
 def test_stop_kills_what_does_not_heed_it_after_the_grace(exp, exp_dir):

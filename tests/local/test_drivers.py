@@ -138,3 +138,25 @@ exp.poll(kill_on_interrupt=False)
     attached = Experiment.attach(exp_dir)
     assert "Running" in attached.summary()
     attached.stop()
+
+
+def test_a_driver_goes_on_when_nobody_reads_its_messages_any_more(exp_dir, tmp_path):
+    code = """if True:
+        import sys, time
+        from pathlib import Path
+        from hpcorch import Experiment
+
+        exp = Experiment("quiet", sys.argv[1], launcher="local")
+        while not Path("unread").exists():
+            time.sleep(0.01)
+        model = exp.create_model("m", exp.create_run_settings("true"))
+        exp.start(model)
+        Path("end").write_text(str(exp.get_status(model)[0]))
+    """
+    driver = run_driver(code, str(exp_dir), cwd=tmp_path)
+    assert driver.stdout is not None
+    driver.stdout.readline()
+    driver.stdout.close()
+    (tmp_path / "unread").touch()
+    driver.wait(60)
+    assert (tmp_path / "end").read_text() == "Completed"

@@ -185,7 +185,10 @@ def test_a_missing_source_is_refused_before_anything_is_written(exp, model, fiel
     assert not Path(exp.exp_path).exists()
 
 
-@pytest.mark.parametrize("taken", ["logs", "job.sh", "m.out", "hpcorch_params.json", "credentials"])
+@pytest.mark.parametrize(
+    "taken",
+    ["logs", "job.sh", "job.12.sh", "m.out", "hpcorch_params.json", "credentials", "task-table"],
+)
 def test_names_of_hpcorch_s_own_are_refused(exp, model, tmp_path, taken):
     (tmp_path / taken).touch()
     model.attach_generator_files(to_copy=str(tmp_path / taken))

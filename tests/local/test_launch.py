@@ -14,7 +14,7 @@ from hpcorch.build import Builder, choose_scheduler
 from hpcorch.errors import InputError
 from hpcorch.plan import ModelJob
 from hpcorch.sites import load_site
-from tests.helpers import bash_model, free_port, output
+from tests.helpers import bash_model, directory, free_port, output, until
 
 SAY = 'echo "$1 ${OMPI_COMM_WORLD_RANK-$PMI_RANK} ${OMPI_COMM_WORLD_SIZE-$PMI_SIZE} $V"'
 # Writes what it was given, then runs the program behind the image as if it were inside.
@@ -216,6 +216,32 @@ def test_lines_of_the_user_s_may_end_the_job(exp):
     exp.start(model)
     assert exp.get_status(model) == [TaskState.FAILED]
     assert output(exp, model) == ""
+
+
+def test_what_lines_of_the_user_s_change_in_bash_does_not_reach_the_job_s_own_work(exp):
+    model = bash_model(exp, "ready", "exit 3")
+    model.run_settings.set_mpmd_preamble(["IFS=:", "trap 'echo the end' EXIT", "trap '' TERM"])
+    exp.start(model)
+    record = json.loads((directory(exp, model) / "exit/0").read_text())
+    assert record["reason"] == "the program ended with exit code 3"
+    assert output(exp, model) == "the end\n"
+    sleeper = bash_model(
+        exp, "sleeper", "trap 'echo asked; exit 0' TERM; touch up; sleep 99 & wait"
+    )
+    sleeper.run_settings.set_mpmd_preamble("trap 'echo mine' TERM")
+    exp.start(sleeper, block=False)
+    until((directory(exp, sleeper) / "up").exists, "the program")
+    exp.stop(sleeper)
+    assert output(exp, sleeper) == "asked\n"
+
+
+def test_the_mask_that_lines_of_the_user_s_set_is_the_program_s(exp):
+    model = bash_model(exp, "shared", "touch made")
+    model.run_settings.set_mpmd_preamble(["umask 027", "touch ../beside"])
+    exp.start(model)
+    where = directory(exp, model)
+    assert (where / "made").stat().st_mode & 0o777 == 0o640
+    assert (where / "exit/0").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.redis

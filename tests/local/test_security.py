@@ -247,6 +247,12 @@ def test_an_interface_that_is_not_here_is_refused(exp):
     assert not directory(exp, database).exists()
 
 
+def test_two_names_of_one_address_are_one(exp):
+    database = exp.create_database(port=free_port(), interface=["lo", "lo"])
+    exp.start(database, queue_timeout=30)
+    assert database.is_active()
+
+
 def test_a_server_listens_on_the_interface_asked_for_and_on_no_other(exp):
     database = started(exp, "password")
     assert admin(exp, database).config_get("bind")["bind"].strip("-") == "127.0.0.1"

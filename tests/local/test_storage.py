@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import os
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
+import hpcorch.submit
 from hpcorch import TaskState
 from hpcorch.errors import InputError, StorageError
 from hpcorch.journal import Journal
-from tests.helpers import bash_model, directory, processes
+from hpcorch.schedulers.base import Scheduler
+from hpcorch.submit import Built
+from tests.helpers import bash_model, directory, free_port, processes
 
 LONG = "exec sleep 600"
 
@@ -65,3 +69,34 @@ def test_a_driver_that_never_ends_its_start_is_told_of(exp, exp_dir, mocker):
     with FileLock(exp_dir / ".hpcorch/start.lock"), pytest.raises(InputError, match=r"0\.2 s"):
         exp.start(model)
     exp.start(model)
+
+
+@pytest.mark.redis
+def test_a_home_that_cannot_be_written_is_no_hindrance(exp, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    database = exp.create_database(port=free_port())
+    exp.start(database)
+    said = capsys.readouterr().out
+    assert f"{tmp_path}/file/hpcorch/addresses cannot be written: Not a directory; programs" in said
+    with database.client() as client:
+        client.put_tensor("x", np.arange(3))
+        assert client.get_tensor("x").tolist() == [0, 1, 2]
+    exp.stop(database)
+    assert exp.get_status(database) == [TaskState.CANCELLED]
+
+
+def test_what_nobody_expected_leaves_no_job_behind(exp, mocker):
+    first, second = bash_model(exp, "first", LONG), bash_model(exp, "second", LONG)
+    place = hpcorch.submit.place
+
+    def broken(built: Built, scheduler: Scheduler) -> None:
+        if built.job.name == "second":
+            raise RuntimeError("nobody expected this")
+        place(built, scheduler)
+
+    mocker.patch("hpcorch.submit.place", broken)
+    with pytest.raises(RuntimeError, match="nobody expected this"):
+        exp.start(first, second, block=False)
+    assert exp.get_status(first) == [TaskState.CANCELLED]
+    assert processes(directory(exp, first)) == {}

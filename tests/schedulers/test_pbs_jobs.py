@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.settings import BatchSettings, RunSettings
-from hpcorch.plan import plan_model
+from hpcorch.plan import plan_ensemble, plan_model
 from hpcorch.rundir import ExitRecord
 from hpcorch.schedulers.base import TaskState
 from hpcorch.snapshots import merge
+from hpcorch.submit import Built, furnish
 from tests.fakebin.pbs import FakePbs
 from tests.helpers import render, target, until
 
@@ -75,6 +77,21 @@ def test_a_program_with_nodes_of_its_own_is_not_held_to_one_thread(
     code = 'echo "${OMP_NUM_THREADS-unset} ${NCPUS-unset}"'
     where = run(pbs, tmp_path, code, BatchSettings(batch_args=batch), **settings)
     assert printed(where) == wanted
+
+
+def test_members_of_an_ensemble_get_mask_and_threads_like_any_program(pbs, tmp_path):
+    settings = RunSettings("/bin/bash", ["-c", 'echo "$(umask) ${OMP_NUM_THREADS-unset}"'])
+    batch = BatchSettings(batch_args={"place": "excl"})
+    ensemble = Ensemble("app", {"x": [1]}, run_settings=settings, batch_settings=batch)
+    where = target(tmp_path / "app", "pbs")
+    plan = plan_ensemble(ensemble, lambda _: ["/bin/bash"], (), lambda _: None, where)
+    script = render(plan.jobs[0], "pbs")
+    furnish(Built(plan, (script,)))
+    (tmp_path / "job.pbs").write_text(script.text)
+    done = pbs.run("qsub", "job.pbs", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    until(lambda: not pbs.queued(), "the end of the job")
+    assert printed(tmp_path / "app") == ["0022", "unset"]
 
 
 def state(where: Path) -> TaskState:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 
 import pytest
 
@@ -39,3 +41,15 @@ def test_a_host_name_with_a_percent_sign_is_printed(mocker, capsys):
     mocker.patch("socket.gethostname", return_value="50%s")
     get_logger("odd host").info("x")
     assert " 50%s hpcorch[" in capsys.readouterr().out
+
+
+def test_what_a_stream_cannot_show_is_printed_as_its_code(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    get_logger("ascii").info("ü")
+    assert raw.getvalue().endswith(b" INFO \\xfc\n")
+
+
+def test_without_a_standard_output_messages_go_nowhere(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    get_logger("nowhere").info("x")

@@ -88,9 +88,11 @@ def test_preparing_removes_what_an_earlier_run_left_and_nothing_else(tmp_path):
     where.mkdir()
     ours = ["shards/0.json", "exit/0", "logs/e.0.out", "tls/ca.crt", "job.json", "address.env"]
     ours += ["address.json", "credentials", "admin-credentials"]
+    ours += ["models/0123456789abcdef/list.json", "models/0123456789abcdef/0.model"]
     theirs = ["input.txt", "results/data.npy", "exit.txt", "e.log", "logs2/x"]
+    theirs += ["models/best/list.json", "models/best/weights"]
     for name in ours + theirs:
-        (where / name).parent.mkdir(exist_ok=True)
+        (where / name).parent.mkdir(parents=True, exist_ok=True)
         (where / name).write_text("x")
     rundir.prepare(where, "e", 1)
     left = {str(path.relative_to(where)) for path in where.rglob("*") if path.is_file()}
