@@ -51,7 +51,7 @@ class Experiment(Describer):
         chosen = Path.cwd() / name if exp_path is None else Path(check.path("exp_path", exp_path))
         self.exp_path = str(chosen.absolute())
         super().__init__(Path(self.exp_path))
-        self._site = load_site(os.environ, site)
+        self._site = load_site(os.environ, None if site is None else check.path("site", site))
         self._scheduler, reason = choose_scheduler(
             check.text("launcher", launcher), self._site, os.environ
         )

@@ -59,11 +59,16 @@ class Terminal:
 
     def shows(self, pattern: str) -> str:
         """Wait until the pattern is on the screen, and return the screen."""
+
+        def matching() -> str:
+            screen = self.screen()
+            return screen if re.search(pattern, screen, re.MULTILINE) else ""
+
         try:
-            until(lambda: re.search(pattern, self.screen(), re.MULTILINE), pattern)
+            # A later look may find a live table half drawn.
+            return until(matching, pattern)
         except pytest.fail.Exception as error:
             pytest.fail(f"{error}; the screen is:\n{self.screen()}")
-        return self.screen()
 
     def ends(self, code: int) -> str:
         """Wait until the command has ended, with this exit code; return the screen."""

@@ -65,6 +65,7 @@ def _check(server: str | None) -> str:
     if server is not None:
         os.environ["REDIS_PATH"] = server
     folder = Path(tempfile.mkdtemp(prefix="hpcorch-module-"))
+    output.messages_aside("module_check")
     experiment = Experiment("module_check", exp_path=folder, launcher="local")
     database = experiment.create_database(ai_commands=True)
     try:

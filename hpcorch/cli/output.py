@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from hpcorch.cli.finding import Finding
+from hpcorch.log import get_logger
 from hpcorch.progress import is_live
 from hpcorch.schedulers.base import TaskState
 
@@ -30,6 +31,12 @@ _COLOURS = {
 def print_json(indent: int | None = 2, **fields: object) -> None:
     """Print one JSON object on standard output."""
     print(json.dumps({"version": JSON_VERSION, **fields}, indent=indent), flush=True)
+
+
+def messages_aside(*experiments: str) -> None:
+    """Let standard output hold results only: what experiments and `stop` tell goes beside it."""
+    for name in (*experiments, "stop"):
+        get_logger(name, errors=True)
 
 
 def remark(text: str, kind: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcorch.cli import render_settings, render_workers
@@ -121,7 +120,7 @@ def described(args: Namespace) -> Orchestrator:
         security=args.security,
         threads=args.threads,
         maxmemory=args.maxmemory,
-        module_paths=[str(Path(item).absolute()) for item in args.module],
+        module_paths=args.module,
         ai_commands=None if args.ai_commands is None else args.ai_commands == "yes",
         layout=args.layout,
         batch_settings=_batch(args),

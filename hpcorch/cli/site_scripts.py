@@ -11,7 +11,7 @@ from pathlib import Path
 from hpcorch import rundir, shell
 from hpcorch.cli.finding import Finding
 from hpcorch.cli.script_check import new_complaints, traced
-from hpcorch.cli.template_check import check_directories
+from hpcorch.cli.template_check import check_directories, missing
 from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import HpcorchError
 from hpcorch.rehearse import Rehearsal, rehearsals, render
@@ -29,9 +29,9 @@ def check_scripts(scheduler: Scheduler, site: Site, batch: BatchSettings) -> Ite
 
 
 def _check_templates(folder: str, site: Site) -> Finding:
-    if not Path(folder).is_dir():
-        cure = f"correct template_dirs in {site.origin('template_dirs')}"
-        return Finding("templates", "fail", f"{folder} is no directory", cure)
+    refusal = missing(folder, site)
+    if refusal is not None:
+        return Finding("templates", "fail", refusal.message, refusal.hint)
     problems = check_directories([Path(folder)], site, ())
     faults = [problem for problem in problems if problem.fault]
     if not problems:

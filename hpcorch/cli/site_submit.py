@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hpcorch import Experiment, rundir
 from hpcorch.cli.finding import Finding
+from hpcorch.cli.output import messages_aside
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import BatchSettings
@@ -34,6 +35,7 @@ def submit_and_use(launcher: str, batch: BatchSettings, where: Path) -> Iterator
     The files are in a new directory of `where`, which is removed when everything went well.
     """
     folder = Path(tempfile.mkdtemp(prefix="hpcorch-site-check.", dir=where))
+    messages_aside("site_check")
     run = _Acceptance(Experiment("site_check", exp_path=folder, launcher=launcher), batch)
     steps: tuple[tuple[str, Callable[[], str]], ...] = (
         (f"start {_SHARDS} shards", run.start),

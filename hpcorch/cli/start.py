@@ -13,7 +13,6 @@ from hpcorch.cli.runs import Watcher, latest
 from hpcorch.errors import InputError, NotActive
 from hpcorch.experiment import Experiment
 from hpcorch.journal import Journal, Run
-from hpcorch.log import get_logger
 from hpcorch.roster import Entity
 from hpcorch.schedulers.base import TaskState
 from hpcorch.snapshots import RunSnapshot
@@ -73,8 +72,7 @@ def run(args: Namespace) -> int:
         raise InputError("--detach waits for nothing and --stop for the end", "leave one out")
     spec = read_spec(args.spec)
     entities = chosen(spec, args.names)
-    # Results go to standard output, what is told meanwhile does not.
-    get_logger(spec.name, errors=True)
+    output.messages_aside(spec.name)
     watcher = Watcher(patient=False, where=spec.exp_path)
     before = watcher.snapshot(latest(_runs(spec)))
     if args.only is None:

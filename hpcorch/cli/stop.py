@@ -12,7 +12,6 @@ from hpcorch.cli import output
 from hpcorch.cli.completers import complete, run_names
 from hpcorch.cli.runs import Watcher, chosen, journal_of, locate
 from hpcorch.errors import InputError, SchedulerError
-from hpcorch.log import get_logger
 from hpcorch.snapshots import RunSnapshot
 from hpcorch.stop import GRACE_SECONDS
 from hpcorch.stop import stop as stop_runs
@@ -92,7 +91,7 @@ def _verdict(outcomes: Sequence[Outcome]) -> int:
 
 
 def _stop(args: Namespace) -> list[Outcome]:
-    get_logger("stop", errors=True)
+    output.messages_aside()
     watcher = Watcher(patient=False)
     choice = chosen(locate(args.dir), args.entity)
     shots = watcher.snapshot(choice.runs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hpcorch import rundir
 from hpcorch.cli import output
-from hpcorch.cli.template_check import check_directories
+from hpcorch.cli.template_check import check_directories, missing
 from hpcorch.errors import InputError
 from hpcorch.paths import templates_dir
 from hpcorch.plan import CONTEXT_VERSION, context
@@ -170,10 +170,10 @@ def _variables(args: Namespace) -> None:
 
 def _lint(args: Namespace, site: Site, dirs: tuple[str, ...]) -> int:
     folders = [Path(item) for item in args.dirs or dirs]
-    missing = [] if args.dirs else [folder for folder in folders if not folder.is_dir()]
-    if missing:
-        cure = f"correct template_dirs in {site.origin('template_dirs')}"
-        raise InputError(f"{missing[0]} is no directory", cure)
+    for folder in () if args.dirs else folders:
+        refusal = missing(folder, site)
+        if refusal is not None:
+            raise refusal
     schedulers = [args.scheduler] if args.scheduler else names()
     problems = check_directories(folders, site, schedulers)
     faults = [item for item in problems if item.fault]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpcorch.cli.script_check import new_complaints, traced
-from hpcorch.errors import SiteRefusal, TemplateError
+from hpcorch.errors import InputError, SiteRefusal, TemplateError
 from hpcorch.paths import templates_dir
 from hpcorch.rehearse import rehearsals, render
 from hpcorch.render.catalogue import Catalogue
@@ -29,6 +29,14 @@ def check_directories(
     if any(problem.fault for problem in problems):
         return problems
     return problems + _merged(_check_scripts(dirs, site, schedulers))
+
+
+def missing(folder: str | Path, site: Site) -> InputError | None:
+    """Return what is to be said of a directory that the profile names and that is not there."""
+    if Path(folder).is_dir():
+        return None
+    cure = f"correct template_dirs in {site.origin('template_dirs')}"
+    return InputError(f"{folder} is no directory", cure)
 
 
 def _merged(problems: Iterable[Problem]) -> list[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,18 +59,20 @@ class WorkerLinks:
         Raises NoWorker, WorkerLost, or RedisTimeoutError after `seconds` and a little more.
         """
         stream = self._take()
+        end = time.monotonic() + seconds
         try:
             stream.set_timeout(seconds + _GRACE_SECONDS)
             stream.send(head, arrays)
             found = stream.read(self._parse)
-        except TimeoutError as error:
-            stream.close()
-            text = f"the model worker did not answer within {seconds:g} s"
-            raise RedisTimeoutError(text) from error
         except (OSError, FrameError) as error:
             stream.close()
-            # Whatever broke this connection has likely broken the idle ones.
-            self.close()
+            if not isinstance(error, TimeoutError):
+                # Whatever broke this connection has likely broken the idle ones.
+                self.close()
+            # A worker that is stuck with the request ends itself at about the same time.
+            if isinstance(error, TimeoutError) or time.monotonic() > end:
+                text = f"the model worker did not answer within {seconds:g} s"
+                raise RedisTimeoutError(text) from error
             raise WorkerLost(str(error)) from error
         except BaseException:
             stream.close()

@@ -191,12 +191,24 @@ def environment(field: str, value: object) -> dict[str, str]:
 
 
 def walltime(field: str, value: object) -> str:
-    """Return `value` if it reads [D-]HH:MM:SS (hours may exceed 24)."""
+    """Return `value` if it reads [D-]HH:MM:SS (hours may exceed 24) and is above 0."""
     if not isinstance(value, str):
         raise _refuse_type(field, value, "text such as 02:30:00 or 1-12:00:00")
     if not _WALLTIME.fullmatch(value):
         raise _refuse(field, value, "HH:MM:SS or D-HH:MM:SS")
+    # Batch systems take it for no limit, or refuse it.
+    if walltime_seconds(value) == 0:
+        raise _refuse(field, value, "above 0; leave it out for the batch system's own limit")
     return value
+
+
+def walltime_seconds(walltime: str) -> int:
+    """Return the seconds of [D-]HH:MM:SS, 0 for an empty text."""
+    if not walltime:
+        return 0
+    days, dash, clock = walltime.rpartition("-")
+    hours, minutes, seconds = (int(part) for part in clock.split(":"))
+    return ((int(days) if dash else 0) * 24 + hours) * 3600 + minutes * 60 + seconds
 
 
 def memory(field: str, value: object) -> str:

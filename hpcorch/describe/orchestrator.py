@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from os.path import abspath
 from typing import TYPE_CHECKING, Protocol
 
 from hpcorch.describe import check, cpus
@@ -117,7 +118,8 @@ class Orchestrator(Attachments):
         self.threads = check.integer("threads", threads, 1, 128)
         self.maxmemory = None if maxmemory is None else check.memory("maxmemory", maxmemory)
         self.module_paths = tuple(
-            check.path("module_paths", item) for item in check.texts("module_paths", module_paths)
+            abspath(check.path("module_paths", item))
+            for item in check.texts("module_paths", module_paths)
         )
         self.ai_commands = None if ai_commands is None else check.flag("ai_commands", ai_commands)
         self.layout = _layout(check.choice("layout", layout, LAYOUTS), single_cmd)

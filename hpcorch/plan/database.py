@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hpcorch import slots
+from hpcorch.describe.check import walltime_seconds
 from hpcorch.describe.orchestrator import HIGHEST_CLUSTER_PORT, Orchestrator
 from hpcorch.describe.settings import BatchSettings
 from hpcorch.errors import InputError
 from hpcorch.plan.directives import directives
 from hpcorch.plan.frame import frame
 from hpcorch.plan.jobs import DatabaseJob, Machine, ServerPlan, Target, suffix
-from hpcorch.plan.requests import walltime_seconds, with_defaults
+from hpcorch.plan.requests import with_defaults
 from hpcorch.plan.server import bus_security, server_plan
 from hpcorch.plan.shards import cpus_of_each, shard_cpus
 from hpcorch.plan.spread import Spread, spread

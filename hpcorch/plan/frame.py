@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+from hpcorch.describe.check import walltime_seconds
 from hpcorch.describe.workers import Attachment
 from hpcorch.plan.jobs import RunFile, Target
-from hpcorch.plan.requests import walltime_seconds
 from hpcorch.plan.workers import model_files
 from hpcorch.schedulers.base import Resources
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hpcorch.describe.check import walltime_seconds
 from hpcorch.describe.settings import RunSettings
 from hpcorch.errors import InputError
 from hpcorch.plan.jobs import Target
 from hpcorch.plan.launchers import ANY_LAUNCH, LAUNCH_COMMANDS, LaunchCommand, Step
-from hpcorch.plan.requests import walltime_seconds
 from hpcorch.schedulers.base import Resources
 from hpcorch.sites import Site
 

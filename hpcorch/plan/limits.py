@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from hpcorch.describe.check import walltime_seconds
 from hpcorch.errors import InputError, LimitError
 from hpcorch.plan.jobs import Job
-from hpcorch.plan.requests import walltime_seconds
 from hpcorch.schedulers.base import Limits, Resources
 from hpcorch.sites import Queue, Site
 

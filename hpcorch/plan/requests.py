@@ -22,12 +22,3 @@ def with_defaults(wanted: Resources, target: Target) -> Resources:
         walltime=wanted.walltime or usual or site.time,
         memory_style=site.memory_style,
     )
-
-
-def walltime_seconds(walltime: str) -> int:
-    """Return the seconds of [D-]HH:MM:SS, 0 for an empty text."""
-    if not walltime:
-        return 0
-    days, dash, clock = walltime.rpartition("-")
-    hours, minutes, seconds = (int(part) for part in clock.split(":"))
-    return ((int(days) if dash else 0) * 24 + hours) * 3600 + minutes * 60 + seconds

@@ -125,6 +125,11 @@ class Catalogue:
         above = lint.parent(self._environment, source)
         if above:
             problems += self._check_blocks(source, where, above)
+        elif name in self._shipped:
+            known = self.blocks(CORE_PREFIX + name)
+            problems += lint.lost_blocks(
+                self._environment, source, where, CORE_PREFIX + name, known
+            )
         return problems
 
     def _check_blocks(self, source: str, where: str, above: str) -> list[Problem]:

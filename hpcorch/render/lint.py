@@ -163,6 +163,27 @@ def unknown_blocks(
     ]
 
 
+def lost_blocks(
+    environment: jinja2.Environment, source: str, where: str, core: str, known: Sequence[str]
+) -> list[Problem]:
+    """Find that a file takes the place of the template `core`, with its blocks `known`.
+
+    Without all of them job scripts lack what belongs there; a whole copy only grows old.
+    """
+    if not known or _extends(environment, source):
+        return []
+    lost = [block for block in known if block not in block_names(environment, source)]
+    message = f"it does not extend {core}: scripts have only what stands here"
+    if lost:
+        message += f", without the block{'s' * (len(lost) > 1)} " + ", ".join(lost)
+    cure = f'write {{% extends "{core}" %}} at its beginning and keep only the blocks that differ'
+    return [replace(seen(source, where, 1, message, cure), fault=bool(lost))]
+
+
+def _extends(environment: jinja2.Environment, source: str) -> bool:
+    return environment.parse(source).find(nodes.Extends) is not None
+
+
 def _meant(word: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {near[0]}?" if near else "the blocks are " + ", ".join(known)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hpcorch.describe.check import walltime_seconds
 from hpcorch.errors import SiteError
 from hpcorch.paths import distrust
 from hpcorch.sites.profile import Queue, Site
@@ -54,7 +55,20 @@ def load_site(environ: Mapping[str, str], explicit: str | None = None) -> Site:
         values[key] = checked(key, from_text(key, environ[variable]), variable)
         origins[key] = variable
     tables = {name: Queue(**table) for name, table in queues.items()}
-    return Site(**values, queues=tables, origins=origins)
+    site = Site(**values, queues=tables, origins=origins)
+    for name in tables:
+        _refuse_too_long(name, site)
+    return site
+
+
+def _refuse_too_long(name: str, site: Site) -> None:
+    """Refuse a queue whose own time for jobs that say none is more than it allows."""
+    queue, key = site.queues[name], f"queues.{name}"
+    if queue.max_time and walltime_seconds(queue.time) > walltime_seconds(queue.max_time):
+        raise SiteError(
+            f"{site.origin(f'{key}.time')} sets {key}.time to {queue.time!r}: it must not be above "
+            f"its max_time, {queue.max_time!r} ({site.origin(f'{key}.max_time')})"
+        )
 
 
 def template_dirs(site: Site, environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -17,6 +17,14 @@ hpcorch_has_record() {
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
 
+# hpcorch_begins_anew: has a later run, which may find everything ended before this one has left,
+# begun the task HPCORCH_INDEX? Its record is not ours to write any more.
+hpcorch_begins_anew() {
+  local job=""
+  { IFS= read -r job <"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started"; } 2>/dev/null &&
+    [[ $job != "${HPCORCH_MARK:-$$}" ]]
+}
+
 # hpcorch_forget_earlier TOKEN: removes what an earlier run by hand has left, for which no driver has
 # seen to it: process ids come back, in containers every time, and make its records look like ours.
 hpcorch_forget_earlier() {
@@ -48,7 +56,7 @@ hpcorch_reap() {
   wait "$pid" || code=$?
   if ((code < 0)); then code=143; fi
   unset "HPCORCH_TASKS[$1]"
-  if ! hpcorch_has_record "$1"; then
+  if ! hpcorch_has_record "$1" && ! hpcorch_begins_anew; then
     hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \
       "the task died without a record, exit code $code"
   fi

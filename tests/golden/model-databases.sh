@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 5c10df0de9c281ef201442b08919c4242300796f2a75cc0650818d53bf2ae92e
+# sha256 of what follows: c0ad1ee277f2d14d3ed29b3b3dee0d529b71fb51a79d090684815d00444fae33
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -63,6 +63,14 @@ hpcorch_has_record() {
   [[ -e $file ]] && grep -qF "\"job\":\"${HPCORCH_MARK:-$$}\"" -- "$file"
 }
 
+# hpcorch_begins_anew: has a later run, which may find everything ended before this one has left,
+# begun the task HPCORCH_INDEX? Its record is not ours to write any more.
+hpcorch_begins_anew() {
+  local job=""
+  { IFS= read -r job <"$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.started"; } 2>/dev/null &&
+    [[ $job != "${HPCORCH_MARK:-$$}" ]]
+}
+
 # hpcorch_forget_earlier TOKEN: removes what an earlier run by hand has left, for which no driver has
 # seen to it: process ids come back, in containers every time, and make its records look like ours.
 hpcorch_forget_earlier() {
@@ -94,7 +102,7 @@ hpcorch_reap() {
   wait "$pid" || code=$?
   if ((code < 0)); then code=143; fi
   unset "HPCORCH_TASKS[$1]"
-  if ! hpcorch_has_record "$1"; then
+  if ! hpcorch_has_record "$1" && ! hpcorch_begins_anew; then
     hpcorch_record "$HPCORCH_INDEX" "${HPCORCH_MARK:-$$}" "$code" \
       "the task died without a record, exit code $code"
   fi
@@ -328,7 +336,8 @@ hpcorch_finish() {
   if [[ -n $HPCORCH_PREAMBLE_END ]]; then (set +euo pipefail && eval "$HPCORCH_PREAMBLE_END") || true; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
-  hpcorch_json "$HPCORCH_REASON"
+  # A line of a log may be of any length, and replacing characters takes bash the square of that.
+  hpcorch_json "${HPCORCH_REASON:0:2000}"
   reason=$REPLY
   hpcorch_clock
   hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(

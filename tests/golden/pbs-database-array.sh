@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: aa6b0eca4f77c4d6374d05e7dfc764e920ee75c2d1f3e13e6c4f53a09ae427f7
+# sha256 of what follows: 4ca1faab15a4ee2bf402b8285ecabfe1bb43f2cab199d5f127854ac7999d0b4e
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -243,7 +243,8 @@ hpcorch_finish() {
   if [[ -n $HPCORCH_PREAMBLE_END ]]; then (set +euo pipefail && eval "$HPCORCH_PREAMBLE_END") || true; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
-  hpcorch_json "$HPCORCH_REASON"
+  # A line of a log may be of any length, and replacing characters takes bash the square of that.
+  hpcorch_json "${HPCORCH_REASON:0:2000}"
   reason=$REPLY
   hpcorch_clock
   hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(

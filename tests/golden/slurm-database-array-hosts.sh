@@ -9,7 +9,7 @@
 # database orchestrator, 5 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 21cf19cf9f6bedebd6e509b2c57a4d729168ebe63b1d0c5c6a155b683fc40c57
+# sha256 of what follows: a78acb2427710b30bb7ab4fed3693c52d9cd12a5a551b5e04ee2b7a3138aca3b
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -280,7 +280,8 @@ hpcorch_finish() {
   if [[ -n $HPCORCH_PREAMBLE_END ]]; then (set +euo pipefail && eval "$HPCORCH_PREAMBLE_END") || true; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
-  hpcorch_json "$HPCORCH_REASON"
+  # A line of a log may be of any length, and replacing characters takes bash the square of that.
+  hpcorch_json "${HPCORCH_REASON:0:2000}"
   reason=$REPLY
   hpcorch_clock
   hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(

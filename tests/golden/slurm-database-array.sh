@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 08d7b04442f7b557746729e6330a7f5b70b79957f3d17587a87a5ac282d2e31d
+# sha256 of what follows: 78cea4909cf04c231f620d27bf01a342ae4055374c81c55a1f7ce17bb587a628
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -214,7 +214,8 @@ hpcorch_finish() {
   if [[ -n $HPCORCH_PREAMBLE_END ]]; then (set +euo pipefail && eval "$HPCORCH_PREAMBLE_END") || true; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
-  hpcorch_json "$HPCORCH_REASON"
+  # A line of a log may be of any length, and replacing characters takes bash the square of that.
+  hpcorch_json "${HPCORCH_REASON:0:2000}"
   reason=$REPLY
   hpcorch_clock
   hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(

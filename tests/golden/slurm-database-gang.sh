@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 09280995ed1dd5f0d7f623d100ca6a0ab428115a006067997e64a2da84219036
+# sha256 of what follows: 2f73cbceffd36f638704380d209cc8328d2a3accc48aa3eee50f05c862319622
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -237,7 +237,8 @@ hpcorch_finish() {
   if [[ -n $HPCORCH_PREAMBLE_END ]]; then (set +euo pipefail && eval "$HPCORCH_PREAMBLE_END") || true; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
-  hpcorch_json "$HPCORCH_REASON"
+  # A line of a log may be of any length, and replacing characters takes bash the square of that.
+  hpcorch_json "${HPCORCH_REASON:0:2000}"
   reason=$REPLY
   hpcorch_clock
   hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: f065c898913e6829bcf43c1f674df25c98c7ca5c16afcf1843fb9377ecb16e8c
+# sha256 of what follows: 72bb59d77a34cc4613aed3d5bf1583698921ab2aaa5404dc5394b00ec0149733
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -288,7 +288,8 @@ hpcorch_finish() {
   if [[ -n $HPCORCH_PREAMBLE_END ]]; then (set +euo pipefail && eval "$HPCORCH_PREAMBLE_END") || true; fi
   if [[ -n $HPCORCH_NODE_DIR ]]; then rm -rf -- "$HPCORCH_NODE_DIR"; fi
   [[ -z $HPCORCH_SIGNAL ]] || signal="\"$HPCORCH_SIGNAL\""
-  hpcorch_json "$HPCORCH_REASON"
+  # A line of a log may be of any length, and replacing characters takes bash the square of that.
+  hpcorch_json "${HPCORCH_REASON:0:2000}"
   reason=$REPLY
   hpcorch_clock
   hpcorch_publish "$HPCORCH_RUN_DIR/exit/$HPCORCH_INDEX" "$(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch.cli.main import main
-from tests.helpers import free_port, kill, processes, until
+from tests.helpers import free_port, kill_together, processes, until
 
 pytestmark = pytest.mark.redis
 
@@ -87,8 +87,7 @@ def test_the_address_of_a_killed_database_is_not_taken_for_that_of_the_next(here
     render("database", *words)
     with subprocess.Popen(["bash", "db.sh"], stdout=subprocess.DEVNULL):
         until(address.exists, "an answer of the database")
-        for pid in processes(here):
-            kill(pid)
+        kill_together(processes(here))
     assert address.exists()
     go.unlink()
     with subprocess.Popen(["bash", "db.sh"], stdout=subprocess.DEVNULL) as job:

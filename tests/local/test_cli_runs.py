@@ -333,3 +333,19 @@ def test_the_pictures_of_the_readme_are_what_the_command_prints(tmp_path):
         assert hpcorch(*words, cwd=tmp_path).rstrip("\n") == picture.rstrip("\n")
         found = json.loads(hpcorch(words[0], words[1], "--json", *words[2:], cwd=tmp_path))
         assert found["seats"][0]["title"] == picture.partition(",")[0]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["module", "check"],
+        ["site", "check", "--submit", "--scheduler", "local"],
+        ["start", "saved.toml", "--stop"],
+    ],
+)
+def test_what_jobs_tell_does_not_stand_in_json(tmp_path, words):
+    (tmp_path / "saved.toml").write_text(
+        '[experiment]\nname = "saved"\nlauncher = "local"\n'
+        f"[database.db]\nport = {free_port()}\ncheckpoint = true\n"
+    )
+    assert json.loads(hpcorch(*words, "--json", cwd=tmp_path))["version"] == 1

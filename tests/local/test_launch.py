@@ -244,6 +244,14 @@ def test_the_mask_that_lines_of_the_user_s_set_is_the_program_s(exp):
     assert (where / "exit/0").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_last_word_of_any_length_does_not_hold_a_job_up(exp):
+    model = bash_model(exp, "wordy", "echo never")
+    model.batch.add_preamble(["head -c 3000000 /dev/zero | tr '\\0' '\"' >&2", "exit 7"])
+    exp.start(model, block=False)
+    until(lambda: exp.finished(model), "the end of the job")
+    assert (directory(exp, model) / "exit/0").stat().st_size < 10000
+
+
 @pytest.mark.redis
 def test_lines_of_the_user_s_run_before_a_database_too(exp):
     database = exp.create_database(port=free_port())

@@ -16,9 +16,12 @@ from tests.helpers import (
     command_line,
     directory,
     free_port,
+    is_alive,
     kill,
+    kill_together,
     processes,
     python_model,
+    row,
     run_driver,
     until,
 )
@@ -151,6 +154,22 @@ def test_how_earlier_runs_ended_is_known_to_who_comes_later(exp, exp_dir, new_ex
     ]
 
 
+def test_who_started_an_earlier_run_and_leaves_late_spoils_nothing(exp, exp_dir, tmp_path):
+    go = tmp_path / "go"
+    model = bash_model(exp, "m", "until [[ -e $1 ]]; do sleep 0.05; done", str(go))
+    exp.start(model, block=False)
+    until((directory(exp, model) / "shards/0.started").exists, "the start of the program")
+    supervisor = int(exp._ledger.runs()[0].job.job)
+    kill(supervisor, signal.SIGSTOP)
+    go.touch()
+    until((directory(exp, model) / "exit/0").exists, "the end of the program")
+    exp.start(model)
+    kill(supervisor, signal.SIGCONT)
+    until(lambda: not is_alive(supervisor), "the end of who started it")
+    attached = Experiment.attach(exp_dir)
+    assert [row(attached, "m", run_id)["Status"] for run_id in (0, 1)] == ["Completed"] * 2
+
+
 def test_an_experiment_that_was_moved_tells_what_it_told_before(exp, exp_dir, tmp_path):
     own = exp.create_run_settings("/bin/bash", ["-c", "exit 4"])
     elsewhere = exp.create_model("elsewhere", own, path=str(tmp_path / "own"))
@@ -209,9 +228,7 @@ def test_everything_killed_at_once_is_lost_and_not_completed(exp, tmp_path):
     model = bash_model(exp, "m", 'touch "$1"; exec sleep 600', str(mark))
     exp.start(model, block=False)
     until(mark.exists, "the start of the program")
-    found = processes(directory(exp, model))
-    for pid in sorted(found):
-        kill(pid)
+    kill_together(processes(directory(exp, model)))
     exp.poll()
     assert exp.get_status(model) == [TaskState.LOST]
     assert "no exit record" in exp._ledger.snapshots()[0].reason

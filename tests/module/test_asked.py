@@ -26,6 +26,7 @@ from tests.inference import models
 pytestmark = [pytest.mark.redis, pytest.mark.parametrize("server", ["debian"], indirect=True)]
 
 ROWS = models.weights(2, 64, seed=5)
+WHOLE_BATCH = models.weights(16, 64, seed=6)
 RUN = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "x", "OUTPUTS", 1)
 
 
@@ -45,6 +46,13 @@ def desk(server, wait, most=math.inf, together=math.inf, **login):
 def store(ask, *options):
     ask.execute_command("AI.TENSORSET", "x", "FLOAT", 2, 64, "BLOB", ROWS.tobytes())
     ask.execute_command("AI.MODELSTORE", "m", "ONNX", "CPU", *options, "BLOB", models.mlp())
+
+
+def load(ask):
+    """Have the model loaded by a batch of a caller's own, which is joined with nobody's."""
+    ask.execute_command("AI.TENSORSET", "all", "FLOAT", 16, 64, "BLOB", WHOLE_BATCH.tobytes())
+    whole = ("AI.MODELEXECUTE", "m", "INPUTS", 1, "all", "OUTPUTS", 1, "y")
+    assert ask.execute_command(*whole) == b"OK"
 
 
 def seats(ask, *said: str) -> int:
@@ -118,13 +126,10 @@ def test_outputs_that_the_server_would_hang_up_at_are_an_error(server, limit, wh
 
 def test_requests_of_many_callers_are_joined(server):
     ask = server.start()
-    # Loaded alone, and then run only when eight callers are there.
-    store(ask, "BATCHSIZE", 16, "MINBATCHSIZE", 16, "MINBATCHTIMEOUT", 1)
+    # It runs only when eight callers are there.
+    store(ask, "BATCHSIZE", 16, "MINBATCHSIZE", 16)
     with desk(server, 5):
-        assert ask.execute_command(*RUN, "y") == b"OK"
-        store(ask, "BATCHSIZE", 16, "MINBATCHSIZE", 16)
-        # It waits for others during most of this time; the rest is for the run.
-        assert ask.execute_command(*RUN, "y", "TIMEOUT", 4000) == b"OK"
+        load(ask)
         with ThreadPoolExecutor(8) as callers:
             words = [(*RUN, f"y{number}", "TIMEOUT", 60000) for number in range(8)]
             answers = list(callers.map(lambda run: ask.execute_command(*run), words))
@@ -137,12 +142,10 @@ def test_requests_of_many_callers_are_joined(server):
 
 def test_requests_that_wait_to_be_joined_have_no_more_memory_than_is_allowed(server):
     ask = server.start()
-    store(ask, "BATCHSIZE", 16, "MINBATCHSIZE", 16, "MINBATCHTIMEOUT", 1)
-    with desk(server, 5, most=ROWS.nbytes, together=3 * ROWS.nbytes):
-        assert ask.execute_command(*RUN, "y") == b"OK"
-        # Three requests of two rows are run at once, no sooner; a fourth one would have no room.
-        store(ask, "BATCHSIZE", 16, "MINBATCHSIZE", 6)
-        assert ask.execute_command(*RUN, "y", "TIMEOUT", 6000) == b"OK"
+    # Three requests of two rows are run at once, no sooner; a fourth one would have no room.
+    store(ask, "BATCHSIZE", 16, "MINBATCHSIZE", 6)
+    with desk(server, 5, most=WHOLE_BATCH.nbytes, together=WHOLE_BATCH.nbytes + 2 * ROWS.nbytes):
+        load(ask)
         with ThreadPoolExecutor(6) as callers:
             words = [(*RUN, f"y{number}", "TIMEOUT", 60000) for number in range(6)]
             assert list(callers.map(lambda run: ask.execute_command(*run), words)) == [b"OK"] * 6

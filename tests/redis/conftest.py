@@ -95,9 +95,9 @@ def clean_environment(monkeypatch, tmp_path):
     for name in ("SSDB", "SR_DB_TYPE", "HPCORCH_CREDENTIALS", "SR_LOG_FILE", "SR_LOG_LEVEL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    # A test that must see a failure need not wait as long as a user would.
-    monkeypatch.setenv("SR_CONN_TIMEOUT", "3")
-    monkeypatch.setenv("SR_CMD_TIMEOUT", "3")
+    # Less than for users, and enough on a busy machine; a test that must see a failure says less.
+    monkeypatch.setenv("SR_CONN_TIMEOUT", "30")
+    monkeypatch.setenv("SR_CMD_TIMEOUT", "30")
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,27 @@ def test_a_directory_of_the_profile_that_is_missing_is_told(user_dir, capsys):
     assert "nowhere is no directory; cure: correct template_dirs" in found[0]
 
 
+def test_an_override_that_does_not_extend_the_core_template_is_told(user_dir, capsys):
+    path = user_dir / "base.sh.j2"
+    path.write_text("{#- hpcorch context 1 -#}\n{% block body %}{% endblock %}\n")
+    assert main(["template", "lint"]) == 1
+    said = capsys.readouterr().out
+    assert f"{path}:1: it does not extend !core/base.sh.j2: scripts have only what" in said
+    assert "without the blocks directives, site_directives" in said
+    assert 'cure: write {% extends "!core/base.sh.j2" %} at its beginning' in said
+    core = (templates_dir() / "base.sh.j2").read_text()
+    path.write_text("{#- hpcorch context 1 -#}\n" + core)
+    assert main(["template", "lint", "--scheduler", "local"]) == 0
+    assert "it does not extend !core/base.sh.j2: scripts have only what stands here\n" in (
+        capsys.readouterr().out
+    )
+    # What has no blocks can only be replaced as a whole.
+    path.rename(user_dir / "redis.conf.j2")
+    (user_dir / "redis.conf.j2").write_text("{#- hpcorch context 1 -#}\nsave 900 1\n")
+    assert main(["template", "lint", "--scheduler", "local"]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_diff_shows_what_the_site_changes_in_the_scripts(user_dir, capsys):
     assert main(["template", "diff"]) == 0
     assert "no difference" in capsys.readouterr().err

@@ -291,6 +291,12 @@ def test_only_databases_and_models_can_be_started(exp):
             exp.start(what)
 
 
+@pytest.mark.parametrize("site", [5, b"x", "a\0b", ""])
+def test_a_site_that_is_no_path_is_refused(exp_dir, site):
+    with pytest.raises(InputError, match="site is"):
+        Experiment("e", exp_dir, launcher="local", site=site)
+
+
 def test_an_unknown_launcher_is_refused_with_the_known_ones(exp_dir):
     with pytest.raises(InputError, match="launcher is 'lsf': it must be auto or one of slurm"):
         Experiment("lab", exp_path=exp_dir, launcher="lsf")
@@ -351,3 +357,19 @@ def test_the_old_name_of_colocate_db_tcp_is_warned_about():
     assert model.colocation is not None
     assert (model.colocation.transport, model.colocation.port) == ("tcp", 7000)
     assert model.colocation.cpus == (0, 1)
+
+
+@pytest.mark.parametrize("value", ["00:00:00", "0:0:0", "0-00:00:00"])
+def test_a_walltime_of_no_time_is_refused(value):
+    with pytest.raises(InputError, match=f"time is '{value}': it must be above 0; leave it"):
+        BatchSettings(time=value)
+    with pytest.raises(InputError, match="must be above 0"):
+        Orchestrator().set_walltime(value)
+    BatchSettings(time="00:00:01")
+
+
+def test_a_module_is_where_it_was_when_it_was_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    database = Orchestrator(module_paths=["lib/m.so", "/opt/n.so"])
+    monkeypatch.chdir("/")
+    assert database.module_paths == (str(tmp_path / "lib/m.so"), "/opt/n.so")

@@ -136,6 +136,7 @@ def test_a_key_that_resembles_nothing_lists_the_known_ones(environ, user):
         ('memory_style = "core"', "memory_style to 'core': it must be one of node, cpu, none"),
         ('run_command = "none"', "run_command to 'none': it must be one of auto, srun"),
         ('time = "24h"', "time to '24h': it must be HH:MM:SS or D-HH:MM:SS"),
+        ('time = "00:00:00"', "time to '00:00:00': it must be above 0; leave it out"),
         ("time = 01:00:00", "time to datetime.time.1, 0.: it must be text"),
         ('account = "a b"', "account to 'a b': it must be 1 to 64 of the letters"),
         ("queues = 1", r"queues to 1: it must be tables such as \[queues.debug\]"),
@@ -163,6 +164,18 @@ def test_queues_are_made_of_all_layers_and_know_where_each_rule_came_from(enviro
     assert site.origin("queues.debug.max_time") == site.origin("queues.batch") == str(system)
     assert site.origin("queues.debug.max_nodes") == str(user)
     assert site.origin("queues.batch.max_nodes") == "default"
+
+
+def test_a_queue_whose_own_time_is_above_its_limit_is_refused(environ, system, user):
+    system.write_text('[queues.debug]\ntime = "0-01:00:00"\nmax_time = "60:00:00"\n')
+    assert load_site(environ).queues["debug"].time == "0-01:00:00"
+    user.write_text('[queues.debug]\nmax_time = "0:59:59"\n')
+    with pytest.raises(SiteError) as caught:
+        load_site(environ)
+    assert caught.value.message == (
+        f"{system} sets queues.debug.time to '0-01:00:00': it must not be above its max_time, "
+        f"'0:59:59' ({user})"
+    )
 
 
 def test_an_unknown_key_of_a_queue_is_refused_with_the_nearest_known_one(environ, user):

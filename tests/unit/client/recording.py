@@ -62,6 +62,8 @@ class RecordingServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
+        # Who waits for a connection would else go on to wait, at a number that others get.
+        self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
 
     def _accept(self) -> None:
