@@ -159,6 +159,8 @@ def test_a_cluster_that_loses_one_shard_takes_its_address_back_and_has_failed(ex
     kill(server_pid(admin(exp, database, 1)))
     until(lambda: not (directory(exp, database) / "address.env").exists(), "the address went")
     assert not database.is_active()
+    # Whoever stops a shard before it has left its record has cancelled it.
+    until((directory(exp, database) / "exit" / "1").exists, "the record of the lost shard")
     exp.stop(database)
     assert exp.get_status(database) == [TaskState.FAILED]
     shot = exp._ledger.snapshots()[0]
