@@ -8,7 +8,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 598410ab643d0c5e156e4103fb090d4177fab3a47b2c5deff4e5245aba5171c4
+# sha256 of what follows: 7cadc76b4df7e3e5c63d78a56f8dc9a0b17ff91d2b95ff0250d40bf07ca73606
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -167,17 +167,21 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
-# it has done so already, what the program has left is seen to in peace.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
+  if [[ -z $HPCORCH_CHILD ]]; then
+    # Asked before, it is ending: what the program has left is seen to in peace.
+    if [[ -z $earlier ]]; then
+      HPCORCH_REASON="received SIG$1"
+      exit "$2"
+    fi
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  elif [[ -z $earlier ]]; then
-    HPCORCH_REASON="received SIG$1"
-    exit "$2"
   fi
 }
 

@@ -8,7 +8,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from pbs/ensemble.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 56b9a4f2f0fca687384565d57bc0a400c23d9059ff2cecc8e7f5c9bef3329766
+# sha256 of what follows: b9aa1d07a0fbbe9654c5e4ed9fd0f9cc85306803a219f95668002b5447dee589
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -122,6 +122,7 @@ hpcorch_signal_meaning() {
   fi
 }
 
+HPCORCH_ALL_GET_TERM=1
 # PBS starts everything with a mask of its own; this is that of whoever made this script.
 umask 0022
 # PBS starts its jobs at home, wherever they were submitted.
@@ -231,17 +232,21 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
-# it has done so already, what the program has left is seen to in peace.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
+  if [[ -z $HPCORCH_CHILD ]]; then
+    # Asked before, it is ending: what the program has left is seen to in peace.
+    if [[ -z $earlier ]]; then
+      HPCORCH_REASON="received SIG$1"
+      exit "$2"
+    fi
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  elif [[ -z $earlier ]]; then
-    HPCORCH_REASON="received SIG$1"
-    exit "$2"
   fi
 }
 
@@ -315,7 +320,7 @@ hpcorch_finish() {
 }
 
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
-# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS
+# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS HPCORCH_ALL_GET_TERM
 
 # hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
 hpcorch_json_field() {
@@ -363,6 +368,17 @@ hpcorch_variable() {
   local alias=${2//[!A-Za-z0-9_]/_}
   HPCORCH_PROGRAM_ENV+=("$1$2=$3")
   if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
+}
+
+# hpcorch_pass_on SIGNAL: the program is asked to end. A second SIGTERM would break off what it saves
+# because of the first, which all processes of a job get in most batch systems.
+hpcorch_pass_on() {
+  if [[ $1 == TERM && $HPCORCH_ALL_GET_TERM == 1 ]]; then return 0; fi
+  if [[ ${HPCORCH_COMMAND[0]} == srun ]]; then
+    hpcorch_end_srun "$HPCORCH_CHILD"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+  fi
 }
 
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.

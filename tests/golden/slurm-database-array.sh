@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 4c385bf36382ee634600a74641336c4ef7b1d1c498a5b49ddc89f216ad3895b1
+# sha256 of what follows: fb357ff4cd8a2a191b6ddb2daa70a1803d234f86bef5359e75fdc99e75461c50
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -143,17 +143,21 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
-# it has done so already, what the program has left is seen to in peace.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
+  if [[ -z $HPCORCH_CHILD ]]; then
+    # Asked before, it is ending: what the program has left is seen to in peace.
+    if [[ -z $earlier ]]; then
+      HPCORCH_REASON="received SIG$1"
+      exit "$2"
+    fi
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  elif [[ -z $earlier ]]; then
-    HPCORCH_REASON="received SIG$1"
-    exit "$2"
   fi
 }
 

@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 593b7326935975d605dceb05070b3d6c390d2b55bb3ec0bc3e9bbc330ee51eee
+# sha256 of what follows: d2fb4d8ee96d7378464cc8c82dc6d62c95b4ac44be56d6932c2dd6ba19b1885d
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -166,17 +166,21 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
-# it has done so already, what the program has left is seen to in peace.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
+  if [[ -z $HPCORCH_CHILD ]]; then
+    # Asked before, it is ending: what the program has left is seen to in peace.
+    if [[ -z $earlier ]]; then
+      HPCORCH_REASON="received SIG$1"
+      exit "$2"
+    fi
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  elif [[ -z $earlier ]]; then
-    HPCORCH_REASON="received SIG$1"
-    exit "$2"
   fi
 }
 

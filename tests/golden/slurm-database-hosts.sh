@@ -8,7 +8,7 @@
 # database orchestrator, 5 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 6cd90aa9e7f149f2a4bcfb45ba796292e5df33a281640faa609f30ed936878ed
+# sha256 of what follows: 29b462d651aface5d155dea32cd2000c8c2d9b6a155fe281b99bddea9a119c04
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -167,17 +167,21 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends. When
-# it has done so already, what the program has left is seen to in peace.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   local earlier=$HPCORCH_SIGNAL
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
+  if [[ -z $HPCORCH_CHILD ]]; then
+    # Asked before, it is ending: what the program has left is seen to in peace.
+    if [[ -z $earlier ]]; then
+      HPCORCH_REASON="received SIG$1"
+      exit "$2"
+    fi
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  elif [[ -z $earlier ]]; then
-    HPCORCH_REASON="received SIG$1"
-    exit "$2"
   fi
 }
 
