@@ -176,8 +176,8 @@ class Experiment(Describer):
         with self._starter.all_or_nothing(begun, kill_on_interrupt):
             databases = self._starter.start_databases(built, begun)
             startup = Startup(self._scheduler, self._ledger.tracker, self._log, queue_timeout)
-            for run, database in databases if wait else ():
-                startup.wait(run, database)
+            for run, database, port in databases if wait else ():
+                startup.wait(run, database, port)
             for entity, item in built:
                 if not isinstance(entity, Orchestrator):
                     begun.append(self._starter.submit(item, begun))

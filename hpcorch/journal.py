@@ -24,12 +24,16 @@ _LOCK_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Part:
-    """One scheduler job of a run: its next `elements`, submitted with a token of its own."""
+    """One scheduler job of a run: its next `elements`, submitted with a token of its own.
+
+    `refusal` tells why it was `rejected`, in the words of whoever knew.
+    """
 
     token: str
     elements: int
     job: JobId | None = None
     rejected: bool = False
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -287,7 +291,7 @@ def _apply(runs: dict[str, Run], event: Mapping[str, Any], exp_path: Path) -> No
         if kind == "submitted":
             part = replace(part, job=JobId(event["job"], event["cluster"]))
         else:
-            part = replace(part, rejected=True)
+            part = replace(part, rejected=True, refusal=str(event.get("reason", "")))
         runs[run.token] = run.with_part(part)
     elif kind == "stop":
         _apply_stop(runs, event)

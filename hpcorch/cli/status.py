@@ -176,8 +176,10 @@ def _note(shot: RunSnapshot, now: Service | None, where: str) -> str:
     """Return the line below the table that this run deserves, if any."""
     name = shot.run.entity
     if shot.state in report.WENT_WRONG:
+        told = f"{name} is {shot.state}: {shot.reason or 'no reason is known'}"
+        # What was never accepted has no logs.
         logs = output.command("hpcorch", "logs", where, name)
-        return f"{name} is {shot.state}: {shot.reason or 'no reason is known'}; next: {logs}"
+        return f"{told}; next: {logs}" if shot.run.job else told
     if now is None:
         waits = shot.state is TaskState.QUEUED and shot.reason
         return report.change(shot) if waits else ""

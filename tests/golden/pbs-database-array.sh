@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: f7d525610b4736dbcb147651e94764a5cc1a66b61b436ec3f45c014c699c9c19
+# sha256 of what follows: 56791b8c14275f5ed6a1e0cec56a00c2e4dbfd972d13e2df6502728e45a484b7
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -172,15 +172,17 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
-    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  if [[ -z $HPCORCH_CHILD ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   fi
 }
 

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from pbs-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 0e7ab2e8d1b8eaa183741dfddf9bdc96aeb8448d0805e7b26f99934a4f66c224
+# sha256 of what follows: 52fd24ff01d7afb1eeaff0902d3946d3e74b192bdf9c84b6a494c80a1c1aaeb7
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -406,15 +406,17 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
-    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  if [[ -z $HPCORCH_CHILD ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   fi
 }
 

@@ -13,7 +13,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 13a0847e8c1c5258badd5f104734a4b93d6c09d58b9d6233c0dda8165b947529
+# sha256 of what follows: 1664ced8a7215997ab88d801b52bc88563fb9dc8fe6563ef42dd4857d55a7c50
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -143,15 +143,17 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
-    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  if [[ -z $HPCORCH_CHILD ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   fi
 }
 

@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: e2d5260207831be882860a0c469c0ef168405e7ed9fb18d1a74f892bb75ac3dd
+# sha256 of what follows: 92450de5266b3cab1fdcb4dc12064c563ad7ef13f61d117f6a73e1c59ec3b494
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -166,15 +166,17 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
-    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  if [[ -z $HPCORCH_CHILD ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   fi
 }
 
