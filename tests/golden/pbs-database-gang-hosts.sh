@@ -8,7 +8,7 @@
 # database orchestrator, 5 task(s)
 # made by hpcorch 0.0.0 from pbs/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 9a5613b5b6085ad9eb2464951d6a05452d6c8342614538e2f0744f60c764e3f2
+# sha256 of what follows: adc0d1c157ce674fc1181e27488a6eeea836bc66d6eafee6f4372796bb0f535a
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -1084,7 +1084,8 @@ hpcorch_publish_address() {
 
 # hpcorch_cleanup: a database that lost a shard takes its address back.
 hpcorch_cleanup() {
-  rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
+  # In this order: who publishes the address just now looks afterwards if all are still ready.
+  rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.ready" "$HPCORCH_RUN_DIR"/address.{env,json}
   if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
     HPCORCH_SIGNAL=${HPCORCH_SIGNAL:-EXIT} hpcorch_await_server "$HPCORCH_CHILD"
@@ -1151,6 +1152,8 @@ hpcorch_run_shard() {
     hpcorch_await_all .ready
     if declare -F hpcorch_load_models >/dev/null; then hpcorch_load_models; fi
     hpcorch_publish_address
+    # One that has ended meanwhile found no address to take back.
+    hpcorch_await_all .ready
   fi
   hpcorch_await_server "$HPCORCH_CHILD"
   HPCORCH_CHILD=""

@@ -9,7 +9,7 @@
 # database orchestrator, 5 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 99a6c2fec39486d19411b4a3a3ede1a8ad4e2a4fa18eea01fb3fdb24390cb725
+# sha256 of what follows: 29de66cd084bd8d29c6693332b30d91ed9af121f7e3332bb53482a3e7048b5fc
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -1017,7 +1017,8 @@ hpcorch_publish_address() {
 
 # hpcorch_cleanup: a database that lost a shard takes its address back.
 hpcorch_cleanup() {
-  rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
+  # In this order: who publishes the address just now looks afterwards if all are still ready.
+  rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.ready" "$HPCORCH_RUN_DIR"/address.{env,json}
   if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
     HPCORCH_SIGNAL=${HPCORCH_SIGNAL:-EXIT} hpcorch_await_server "$HPCORCH_CHILD"
@@ -1084,6 +1085,8 @@ hpcorch_run_shard() {
     hpcorch_await_all .ready
     if declare -F hpcorch_load_models >/dev/null; then hpcorch_load_models; fi
     hpcorch_publish_address
+    # One that has ended meanwhile found no address to take back.
+    hpcorch_await_all .ready
   fi
   hpcorch_await_server "$HPCORCH_CHILD"
   HPCORCH_CHILD=""

@@ -9,7 +9,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from torque/database.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: fab17b8dd8c9a4a193ccf77103db25d1ba69d68a8cea9c2cdedef98e4660052e
+# sha256 of what follows: 6d9b7889d7a790e780c2ee2cecf3e2fcdabd294fcef3f94942f645f76b263f1f
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -865,7 +865,8 @@ hpcorch_publish_address() {
 
 # hpcorch_cleanup: a database that lost a shard takes its address back.
 hpcorch_cleanup() {
-  rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
+  # In this order: who publishes the address just now looks afterwards if all are still ready.
+  rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.ready" "$HPCORCH_RUN_DIR"/address.{env,json}
   if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
     HPCORCH_SIGNAL=${HPCORCH_SIGNAL:-EXIT} hpcorch_await_server "$HPCORCH_CHILD"
@@ -932,6 +933,8 @@ hpcorch_run_shard() {
     hpcorch_await_all .ready
     if declare -F hpcorch_load_models >/dev/null; then hpcorch_load_models; fi
     hpcorch_publish_address
+    # One that has ended meanwhile found no address to take back.
+    hpcorch_await_all .ready
   fi
   hpcorch_await_server "$HPCORCH_CHILD"
   HPCORCH_CHILD=""
