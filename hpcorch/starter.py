@@ -100,6 +100,16 @@ class Starter:
                 started.append((run, database))
         return started
 
+    def start_programs(self, built: Sequence[tuple[Entity, Built]], begun: list[Run]) -> list[Run]:
+        """Submit what is no database, and return it; it is `begun` as start_databases says."""
+        started: list[Run] = []
+        for entity, item in built:
+            if not isinstance(entity, Orchestrator):
+                run = self.submit(item, begun)
+                begun.append(run)
+                started.append(run)
+        return started
+
     def submit(self, built: Built, begun: list[Run]) -> Run:
         """Submit an entity; when only some of its jobs are accepted, they are `begun` already."""
         token, journal = built.job.token, self._ledger.journal
