@@ -64,14 +64,14 @@ def rows(shots: Sequence[RunSnapshot]) -> list[tuple[str, ...]]:
 
 
 def _lines(log: logging.Logger, *, ends_only: bool = False) -> Show:
-    seen: dict[str, TaskState] = {}
+    seen: dict[str, tuple[TaskState, str]] = {}
 
     def report_changes(shots: Sequence[RunSnapshot]) -> None:
         for shot in shots:
-            state = shot.state
-            if seen.get(shot.run.token) is not state:
-                seen[shot.run.token] = state
-                if state.terminal or not ends_only:
+            now = (shot.state, shot.reason if shot.state is TaskState.QUEUED else "")
+            if seen.get(shot.run.token) != now:
+                seen[shot.run.token] = now
+                if shot.state.terminal or not ends_only:
                     log.info(report.change(shot))
 
     return report_changes

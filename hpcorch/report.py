@@ -13,6 +13,8 @@ from hpcorch.submit import Built
 
 HEADERS = ("", "Name", "Entity-Type", "JobID", "RunID", "Time", "Status", "Returncode")
 WENT_WRONG = (TaskState.FAILED, TaskState.LOST, TaskState.TIMED_OUT)
+# Of these it is told why, where that is known.
+_EXPLAINED = (*WENT_WRONG, TaskState.QUEUED)
 _ENTITY_TYPES = {"database": "DBNode", "model": "Model", "ensemble": "Ensemble"}
 # So many failed members of an ensemble get a row of their own.
 _MOST_FAILED = 20
@@ -127,6 +129,6 @@ def change(shot: RunSnapshot) -> str:
     failed = failed_members(shot)
     if failed:
         line += f", {len(failed)} of {len(shot.tasks)} members failed"
-    if shot.reason and shot.state in WENT_WRONG:
+    if shot.reason and shot.state in _EXPLAINED:
         line += f": {shot.reason}"
     return line

@@ -15,6 +15,7 @@ from hpcorch.database import Database
 from hpcorch.errors import HpcorchError
 from hpcorch.progress import is_live
 from hpcorch.rundir import member_names
+from hpcorch.schedulers.base import TaskState
 from hpcorch.snapshots import RunSnapshot
 
 if TYPE_CHECKING:
@@ -127,7 +128,8 @@ def _show_changes(args: Namespace, shots: Sequence[RunSnapshot], told: dict[str,
     for shot in shots:
         now = service(shot)
         note = _note(shot, now, args.dir)
-        text = note if shot.state in report.WENT_WRONG else f"{report.change(shot)}\n{note}".strip()
+        first = [] if shot.state in report.WENT_WRONG else [report.change(shot)]
+        text = "\n".join(line for line in dict.fromkeys([*first, note]) if line)
         key = f"{shot.run.directory} {shot.run.job}"
         if told.get(key) == text:
             continue
@@ -152,8 +154,7 @@ def service(shot: RunSnapshot) -> Service | None:
     database = Database(Path(shot.run.directory), shot.run.mark)
     try:
         if not database.is_published():
-            broken = any(task.state.terminal for task in shot.tasks)
-            return Service(False, problem=shot.reason if broken else "it is not ready yet")
+            return Service(False, problem=_not_ready(shot))
         addresses = tuple(database.addresses())
         for shard in database.health():
             if shard["state"] != "ok":
@@ -163,6 +164,14 @@ def service(shot: RunSnapshot) -> Service | None:
     return Service(True, addresses)
 
 
+def _not_ready(shot: RunSnapshot) -> str:
+    if any(task.state.terminal for task in shot.tasks):
+        return shot.reason
+    if shot.state is TaskState.QUEUED and shot.reason:
+        return f"it is queued: {shot.reason}"
+    return "it is not ready yet"
+
+
 def _note(shot: RunSnapshot, now: Service | None, where: str) -> str:
     """Return the line below the table that this run deserves, if any."""
     name = shot.run.entity
@@ -170,7 +179,8 @@ def _note(shot: RunSnapshot, now: Service | None, where: str) -> str:
         logs = output.command("hpcorch", "logs", where, name)
         return f"{name} is {shot.state}: {shot.reason or 'no reason is known'}; next: {logs}"
     if now is None:
-        return ""
+        waits = shot.state is TaskState.QUEUED and shot.reason
+        return report.change(shot) if waits else ""
     if now.answers:
         return f"database {name} answers at {','.join(now.addresses)}"
     return f"database {name} does not answer: {now.problem}"

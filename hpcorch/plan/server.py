@@ -21,9 +21,9 @@ def bus_security(
     """Decide whether the cluster bus speaks TLS; refuse one that anybody could join."""
     warnings: list[str] = []
     can_tls = machine.server.tls and machine.openssl
+    lacking = "openssl is missing" if machine.server.tls else f"{machine.server.path} lacks TLS"
     if database.security == "tls" and not can_tls:
-        missing = "openssl" if machine.server.tls else f"the server {machine.server.path}"
-        raise SecurityError(f'security="tls" cannot be had: {missing} lacks TLS', _TLS_CURE)
+        raise SecurityError(f'security="tls" cannot be had: {lacking}', _TLS_CURE)
     if database.security == "tls" and not machine.cli:
         raise SecurityError(
             'security="tls" needs redis-cli or valkey-cli on the nodes', "set REDIS_CLI_PATH"
@@ -39,8 +39,8 @@ def bus_security(
         return True, tuple(warnings)
     if set(interfaces) != {"lo"}:
         raise SecurityError(
-            f"database {database.name} would be a cluster on {','.join(interfaces)} whose bus "
-            "anybody on that network could join: a password does not protect it",
+            f"database {database.name} would be a cluster whose bus anybody on its network could "
+            f"join: a password does not protect it, and {lacking}",
             _TLS_CURE,
         )
     warnings.append(

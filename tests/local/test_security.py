@@ -235,7 +235,7 @@ def test_a_cluster_on_a_network_without_tls_on_its_bus_is_refused(exp, monkeypat
     if not names:
         pytest.fail("this test needs a network interface beside lo")
     database = exp.create_database(port=free_port(2), db_nodes=2, interface=names[0])
-    with pytest.raises(SecurityError, match="whose bus anybody on that network could join"):
+    with pytest.raises(SecurityError, match="whose bus anybody on its network could join"):
         exp.start(database)
     assert not directory(exp, database).exists()
 

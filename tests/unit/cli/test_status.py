@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,22 @@ def test_watch_prints_a_change_once_and_follows_it(here, mocker, capsys):
     assert first == "m is Running"
     assert second == f"m is Failed: {reason}; next: hpcorch logs . m"
     assert [call.args for call in nap.call_args_list] == [(2.0,), (2.0,)]
+
+
+def test_what_is_queued_is_shown_with_the_reason(here, mocker, capsys):
+    fake_run(here, "m")
+    fake_run(here, "db", kind="database")
+    waiting = (TaskSnapshot(0, TaskState.QUEUED, reason="Resources"),)
+    queued = [RunSnapshot(run, waiting) for run in runs.locate(str(here))]
+    ended = [replace(shot, tasks=(TaskSnapshot(0, TaskState.CANCELLED),)) for shot in queued]
+    mocker.patch.object(runs.Watcher, "snapshot", side_effect=[queued, queued, ended])
+    mocker.patch("time.sleep")
+    told = ["database db does not answer: it is queued: Resources", "m is Queued: Resources"]
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[-2:] == told
+    assert main(["status", "--watch"]) == 0
+    changes = ["db is Queued: Resources", *told, "db is Cancelled", "m is Cancelled"]
+    assert capsys.readouterr().out.splitlines() == changes
 
 
 def test_a_run_that_was_replaced_is_not_shown(here):
