@@ -117,7 +117,10 @@ class Starter:
             if missing:
                 self._log.warning(f"{missing}: nothing may be started twice at the same time here")
             earlier = [run for run in journal.runs() if run.entity == built.job.name]
-            self._ledger.refuse_if_running(recover(earlier, self._scheduler, journal))
+            there = self._ledger.refuse_if_running(recover(earlier, self._scheduler, journal))
+            if there:
+                name = built.job.name
+                self._log.warning(f"{name} left no record of its end on {there}: it may run there")
             try:
                 submit(built, self._scheduler, journal, len(earlier))
             except (SchedulerError, StorageError, KeyboardInterrupt, Terminated):

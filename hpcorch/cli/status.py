@@ -178,6 +178,8 @@ def _note(shot: RunSnapshot, now: Service | None, where: str) -> str:
     if shot.state in report.WENT_WRONG:
         logs = output.command("hpcorch", "logs", where, name)
         return f"{name} is {shot.state}: {shot.reason or 'no reason is known'}; next: {logs}"
+    if shot.run.elsewhere and not shot.state.terminal:
+        return f"{name} may have ended: {shot.reason}"
     if now is None:
         waits = shot.state is TaskState.QUEUED and shot.reason
         return report.change(shot) if waits else ""
