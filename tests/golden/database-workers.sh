@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 45c7a8db5dd0cbca60e0ac072ead4f8dd297b4ca6ec00ff2e3661748b641c217
+# sha256 of what follows: 6757b118191fb8259732d6bf8ccf3eeb517dbf7a5c463bb7fabf02e72afe6ea1
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -1139,10 +1139,11 @@ hpcorch_worker_settings() {
   HPCORCH_PIN_WORKERS=(taskset -c "$REPLY")
 }
 
-# hpcorch_inference WORD...: becomes hpcorch's Python program for models.
+# hpcorch_inference WORD...: becomes hpcorch's Python program for models. Files of the directory where it
+# runs, such as a queue.py of the user's, must not take the place of its modules.
 hpcorch_inference() {
   hpcorch_shield "$HPCORCH_PYTHON"
-  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env "${HPCORCH_WORKER_ENV[@]}" \
+  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env PYTHONSAFEPATH=1 "${HPCORCH_WORKER_ENV[@]}" \
     ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
 }
