@@ -251,8 +251,8 @@ class Tracker:
     ) -> None:
         key = (run.token, index)
         stop_wanted = run.stop_wanted(index)
-        unseen = native is None and record is None and run.elsewhere
-        if asked and unseen and not self._near_only:
+        unseen = asked and native is None and record is None and not self._near_only
+        if unseen and run.elsewhere:
             there = f"it is a process of {run.elsewhere}, and this is {this_host()}"
             native = TaskStatus(TaskState.RUNNING if begun else TaskState.UNKNOWN, reason=there)
         ended = native is None or (native.state.terminal and native.code is None)
