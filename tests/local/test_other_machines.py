@@ -13,6 +13,13 @@ from hpcorch.journal import this_host
 from tests.helpers import bash_model, directory, kill, processes, until
 
 
+def _killed(where: Path) -> bool:
+    """Kill what there is; one that is about to die may have started another."""
+    for pid in processes(where):
+        kill(pid)
+    return not processes(where)
+
+
 @pytest.fixture
 def far(exp_dir: Path) -> Model:
     """A program that cannot be seen from here and has left no record, as one of login1."""
@@ -21,9 +28,7 @@ def far(exp_dir: Path) -> Model:
     exp.start(model, block=False)
     where = directory(exp, model)
     until((where / "shards/0.started").exists, "the task's mark")
-    for pid in processes(where):
-        kill(pid)
-    until(lambda: not processes(where), "the end of its processes")
+    until(lambda: _killed(where), "the end of its processes")
     # Its supervisor may have been the last to go.
     (where / "exit/0").unlink(missing_ok=True)
     journal = exp_dir / ".hpcorch/journal.jsonl"
