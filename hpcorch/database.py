@@ -12,12 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcorch import rundir
+from hpcorch import pastruns, rundir
 from hpcorch.checkpoints import FOLDER
 from hpcorch.client import registry
 from hpcorch.client.credentials import Credentials, read_credentials
-from hpcorch.errors import HpcorchError, InputError, NotActive, StorageError
+from hpcorch.errors import HpcorchError, InputError, NotActive, RunNotFound, StorageError
+from hpcorch.journal import find_runs
 from hpcorch.log import get_logger
+from hpcorch.snapshots import RunSnapshot, merge
 
 if TYPE_CHECKING:
     import redis
@@ -57,6 +59,7 @@ class Database:
         if self.is_published():
             raise InputError(f"the database in {self._directory} is running", "stop it first")
         if self._directory.is_dir():
+            _note_end(self._directory)
             rundir.clear(self._directory)
 
     def is_published(self) -> bool:
@@ -247,3 +250,23 @@ class Database:
 
 def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
+
+
+def _note_end(directory: Path) -> None:
+    """Write down how the last run here ended, before what tells it is removed."""
+    with suppress(RunNotFound):
+        run = find_runs(directory)[-1]
+        records = rundir.exit_records(directory, run.mark)
+        tasks = (
+            merge(
+                number,
+                None,
+                None,
+                records.get(number),
+                service=True,
+                stop_wanted=run.stop_wanted(number),
+                gone=True,
+            )
+            for number in run.numbers
+        )
+        pastruns.note(RunSnapshot(run, tuple(tasks)))

@@ -173,8 +173,8 @@ class Experiment(Describer):
         with self._starter.all_or_nothing(begun, kill_on_interrupt):
             databases = self._starter.start_databases(built, begun)
             startup = Startup(self._scheduler, self._ledger.tracker, self._log, queue_timeout)
-            for run, database in databases if wait else ():
-                startup.wait(run, database)
+            for run, database, port in databases if wait else ():
+                startup.wait(run, database, port)
             programs = self._starter.start_programs(built, begun)
             if block and wait and programs:
                 with progress.watching(self._log) as show:

@@ -26,7 +26,8 @@ _LOCK_SECONDS = 300.0
 class Part:
     """One scheduler job of a run: its next `elements`, submitted with a token of its own.
 
-    `host` is the machine of which the job is a process; empty for a job of a batch system.
+    `refusal` tells why it was `rejected`, in the words of whoever knew. `host` is the machine of
+    which the job is a process; empty for a job of a batch system.
     """
 
     token: str
@@ -34,6 +35,7 @@ class Part:
     job: JobId | None = None
     rejected: bool = False
     host: str = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
@@ -305,7 +307,7 @@ def _apply(runs: dict[str, Run], event: Mapping[str, Any], exp_path: Path) -> No
             job = JobId(event["job"], event["cluster"])
             part = replace(part, job=job, host=str(event.get("host", "")))
         else:
-            part = replace(part, rejected=True)
+            part = replace(part, rejected=True, refusal=str(event.get("reason", "")))
         runs[run.token] = run.with_part(part)
     elif kind == "stop":
         _apply_stop(runs, event)

@@ -88,16 +88,19 @@ class Starter:
 
     def start_databases(
         self, built: Sequence[tuple[Entity, Built]], begun: list[Run]
-    ) -> list[tuple[Run, Database]]:
-        """Submit the databases and return them; what was submitted is `begun`, whatever happens."""
-        started: list[tuple[Run, Database]] = []
+    ) -> list[tuple[Run, Database, int]]:
+        """Submit the databases and return them with the ports that they were to have.
+
+        What was submitted is `begun`, whatever happens.
+        """
+        started: list[tuple[Run, Database, int]] = []
         for entity, item in built:
             if isinstance(entity, Orchestrator):
                 run = self.submit(item, begun)
                 begun.append(run)
                 database = Database(Path(run.directory), run.mark or None)
                 entity.attach(database)
-                started.append((run, database))
+                started.append((run, database, entity.port))
         return started
 
     def start_programs(self, built: Sequence[tuple[Entity, Built]], begun: list[Run]) -> list[Run]:

@@ -38,8 +38,11 @@ class Startup:
         self._queue_timeout = queue_timeout
         self._began = time.monotonic()
 
-    def wait(self, run: Run, database: Database) -> None:
-        """Return when `database` answers; raises StartFailed with the cause when it will not."""
+    def wait(self, run: Run, database: Database, port: int) -> None:
+        """Return when `database` answers; raises StartFailed with the cause when it will not.
+
+        It is warned of where it could not have `port`, which drivers may name themselves.
+        """
         progress = Progress(run, self._log, self._scheduler.poll_floor)
         while not database.is_published():
             shot = self._tracker.snapshot([run])[0]
@@ -54,12 +57,19 @@ class Startup:
             database.register()
         except StorageError as error:
             self._log.warning("%s; %s", error.message, error.hint)
+        addresses = database.addresses()
         self._log.info(
             "database %s answers at %s after %.2f s",
             run.entity,
-            ",".join(database.addresses()),
+            ",".join(addresses),
             time.monotonic() - self._began,
         )
+        if has_moved(port, addresses):
+            self._log.warning(
+                "database %s could not have port %d: what names that port reaches something else",
+                run.entity,
+                port,
+            )
 
     def _give_up_if_overdue(self, run: Run, shot: RunSnapshot, progress: Progress) -> None:
         limit = self._queue_timeout
@@ -70,6 +80,12 @@ class Startup:
             return
         progress.see(fresh)
         raise _failed(run, f"did not leave the queue within {limit:g} s", [], progress)
+
+
+def has_moved(port: int, addresses: Sequence[str]) -> bool:
+    """Say whether a shard is beyond the ports that as many shards on one host have from `port`."""
+    ports = [int(address.rpartition(":")[2]) for address in addresses]
+    return max(ports) >= port + len(ports)
 
 
 class Progress:

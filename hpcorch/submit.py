@@ -140,8 +140,9 @@ def recover(runs: Sequence[Run], scheduler: Scheduler, journal: Journal) -> list
         note_found(run, known, journal)
         for part in known.parts:
             if part.job is None and not part.rejected:
-                journal.rejected(part, "the driver ended before the job was accepted")
-                known = known.with_part(replace(part, rejected=True))
+                why = "the driver ended before the job was accepted"
+                journal.rejected(part, why)
+                known = known.with_part(replace(part, rejected=True, refusal=why))
         settled.append(known)
     return settled
 

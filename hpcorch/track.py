@@ -224,8 +224,9 @@ class Tracker:
         return self.has_ended(run)
 
     def _note_unsubmitted(self, run: Run, part: Part, index: int) -> None:
-        state = TaskState.FAILED if part.rejected else TaskState.UNKNOWN
-        reason = "the scheduler refused the job" if part.rejected else "submission unfinished"
+        state, reason = TaskState.UNKNOWN, "submission unfinished"
+        if part.rejected:
+            state, reason = TaskState.FAILED, part.refusal or "the scheduler refused the job"
         self._keep(run, TaskSnapshot(index, state, reason=reason))
 
     def _keep(self, run: Run, task: TaskSnapshot) -> None:

@@ -39,7 +39,7 @@ def follow(wanted: Wanted, lines: int | None) -> None:
         last = ends.all_ended(found.runs, found.number)
         now = found
         if last or time.monotonic() - found_at > _FIND_SECONDS:
-            now, found_at = wanted.find(), time.monotonic()
+            now, found_at = wanted.find(found), time.monotonic()
             last = last and now.tokens == found.tokens
         feed.copy_new(last=last)
         if last:
@@ -71,7 +71,7 @@ class _Feed:
     def __init__(self, lines: int | None) -> None:
         self._lines = lines
         self._tokens: set[str] = set()
-        self._followers: dict[LogFile, _Follower] = {}
+        self._followers: dict[Path, _Follower] = {}
 
     def take_in(self, found: Found) -> None:
         """Follow the logs of these runs too; those of an entity that runs anew begin anew."""
@@ -81,12 +81,13 @@ class _Feed:
                 self._begin_anew(run)
             self._tokens.add(run.token)
         for file in found.files:
-            if file not in self._followers:
-                self._followers[file] = _Follower(file, self._lines)
+            if file.path not in self._followers:
+                self._followers[file.path] = _Follower(file, self._lines)
 
     def _begin_anew(self, run: Run) -> None:
         directory, numbers = Path(run.directory), set(run.numbers)
-        for file, follower in self._followers.items():
+        for follower in self._followers.values():
+            file = follower.file
             # Members that run again do not clear the servers' logs.
             kept = run.again and file.stream == "server"
             if file.path.parent.parent == directory and file.index in numbers and not kept:
@@ -96,8 +97,9 @@ class _Feed:
         """Print the new lines; `last`: also those that have no end yet."""
         out = sys.stdout.buffer
         labelled = len(self._followers) > 1
-        for file, follower in self._followers.items():
-            follower.copy_new(out, f"{file.label}: ".encode() if labelled else b"", last=last)
+        for follower in self._followers.values():
+            prefix = f"{follower.file.label}: ".encode() if labelled else b""
+            follower.copy_new(out, prefix, last=last)
         out.flush()
         # Whatever comes after the first look is new, and is printed whole.
         self._lines = None
@@ -107,7 +109,7 @@ class _Follower:
     """Reads what is new in one log; the file may not be there yet, or be replaced by a new one."""
 
     def __init__(self, file: LogFile, lines: int | None) -> None:
-        self._path = file.path
+        self.file = file
         self._lines = lines
         self._read = 0
         self._rest = b""
@@ -127,7 +129,7 @@ class _Follower:
         if not self._read:
             self._end_line(out, prefix)
         if size > self._read:
-            with self._path.open("rb") as stream:
+            with self.file.path.open("rb") as stream:
                 stream.seek(self._read)
                 self._copy_from(stream, out, prefix)
         self._lines = None
@@ -136,7 +138,7 @@ class _Follower:
 
     def _size(self) -> int:
         try:
-            return self._path.stat().st_size
+            return self.file.path.stat().st_size
         except FileNotFoundError:
             return 0
 

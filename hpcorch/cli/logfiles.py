@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hpcorch import rundir
 from hpcorch.cli.runs import chosen, latest, locate
-from hpcorch.errors import InputError
+from hpcorch.errors import InputError, RunNotFound
 from hpcorch.journal import Run
 
 
@@ -52,9 +52,19 @@ class Wanted:
     shard: int | None
     server: bool
 
-    def find(self) -> Found:
-        """Return what there is now; raises RunNotFound, and InputError for a wrong shard."""
-        choice = chosen(locate(self.where), [self.entity] if self.entity else [])
+    def find(self, before: Found | None = None) -> Found:
+        """Return what there is now; raises RunNotFound, and InputError for a wrong shard.
+
+        What was found `before` is returned while it is missing: an ensemble that is started anew
+        has no members for a moment.
+        """
+        runs = locate(self.where)
+        try:
+            choice = chosen(runs, [self.entity] if self.entity else [])
+        except RunNotFound:
+            if before is None:
+                raise
+            return before
         runs = latest(choice.runs)
         members = {number for numbers in choice.members.values() for number in numbers}
         number = next(iter(members), self.shard)

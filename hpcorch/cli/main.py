@@ -183,7 +183,13 @@ def _dispatch(words: Sequence[str]) -> int:
 
         words, program = split(words)
     parser = _parser([verb])
-    args = parser.parse_args(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        # The verb's own help tells what it takes.
+        asked = f"hpcorch {verb}".strip()
+        raise InputError(
+            f"unrecognized arguments: {' '.join(unknown)}", f"{asked} --help shows what is allowed"
+        )
     if not args.verb:
         parser.error("no verb was given")
     args.program = program

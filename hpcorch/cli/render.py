@@ -13,7 +13,7 @@ from hpcorch import placement, rundir
 from hpcorch.byhand import Draft, drafted
 from hpcorch.cli import output, render_database, render_output, render_pinning, render_program
 from hpcorch.cli import render_spec as spec_file
-from hpcorch.cli.words import refuse_alone
+from hpcorch.cli.words import refuse_alone, refuse_empty
 from hpcorch.errors import InputError
 from hpcorch.plan import DatabaseUse, suffix
 from hpcorch.roster import Entity, Roster
@@ -28,6 +28,7 @@ examples:
   hpcorch render experiment.toml sim       the script of one entity of a spec file
   hpcorch render experiment.toml -o jobs   all of them, and what they need
 """
+_WHAT = "say hpcorch render database, model NAME, ensemble NAME, or FILE.toml"
 KINDS = ("database", "model", "ensemble", "spec")
 
 
@@ -75,16 +76,17 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
         word.endswith(".toml") for word in mine[after:]
     ):
         mine.insert(after, "spec")
+    kind = next((word for word in mine[after:] if not word.startswith("-")), "spec")
+    if kind not in KINDS:
+        raise InputError(f"{kind!r} is no kind of job and no FILE.toml", _WHAT)
     return mine, program
 
 
 def run(args: Namespace) -> int:
     """Render and print."""
     if args.what is None:
-        raise InputError(
-            "render what?",
-            "hpcorch render database, hpcorch render model NAME, or hpcorch render FILE.toml",
-        )
+        raise InputError("render what?", _WHAT)
+    refuse_empty(args, ("--scheduler", "--time", "--queue", "--account", "--use"))
     if args.what == "spec":
         return spec_file.run(args)
     if args.what != "ensemble":

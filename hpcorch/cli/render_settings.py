@@ -61,9 +61,9 @@ def node_arguments(group: _ActionsContainer) -> None:
 
 def batch_arguments(group: _ActionsContainer) -> None:
     """Declare what a job of any kind asks a batch system for."""
-    group.add_argument("--time", default="", metavar="HH:MM:SS", help="walltime")
-    group.add_argument("--queue", default="", metavar="NAME", help="queue or partition")
-    group.add_argument("--account", default="", metavar="NAME", help="who pays")
+    group.add_argument("--time", metavar="HH:MM:SS", help="walltime")
+    group.add_argument("--queue", metavar="NAME", help="queue or partition")
+    group.add_argument("--account", metavar="NAME", help="who pays")
     group.add_argument("--exclusive", action="store_true", help="whole nodes")
     repeated(group, "--batch-arg", "KEY[=VALUE]", "a further option")
     repeated(group, "--preamble", "LINE", "a line of bash that the job runs first")

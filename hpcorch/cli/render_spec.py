@@ -32,7 +32,9 @@ def arguments(parser: ArgumentParser) -> None:
     """Declare what the kind takes."""
     parser.epilog = _EPILOG
     spec = parser.add_argument("spec", metavar="FILE.toml", help="the spec file")
-    names = parser.add_argument("names", nargs="*", metavar="NAME", help="which of its entities")
+    names = parser.add_argument(
+        "names", nargs="*", default=[], metavar="NAME", help="which of its entities"
+    )
     complete(spec, spec_files)
     complete(names, spec_names)
     parser.add_argument("-o", dest="dir", metavar="DIR", help="write all, or those, there")

@@ -37,7 +37,11 @@ def arguments(parser: ArgumentParser) -> None:
     parser.epilog = _EPILOG
     spec = parser.add_argument("spec", metavar="FILE.toml", help="the spec file, see docs/spec.md")
     names = parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="only these entities; databases that run are used"
+        "names",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help="only these entities; databases that run are used",
     )
     complete(spec, spec_files)
     complete(names, spec_names)

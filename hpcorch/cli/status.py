@@ -176,8 +176,10 @@ def _note(shot: RunSnapshot, now: Service | None, where: str) -> str:
     """Return the line below the table that this run deserves, if any."""
     name = shot.run.entity
     if shot.state in report.WENT_WRONG:
+        told = f"{name} is {shot.state}: {shot.reason or 'no reason is known'}"
+        # What was never accepted has no logs.
         logs = output.command("hpcorch", "logs", where, name)
-        return f"{name} is {shot.state}: {shot.reason or 'no reason is known'}; next: {logs}"
+        return f"{told}; next: {logs}" if shot.run.job else told
     if shot.run.elsewhere and not shot.state.terminal:
         return f"{name} may have ended: {shot.reason}"
     if now is None:

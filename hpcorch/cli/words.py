@@ -32,6 +32,14 @@ def refuse_alone(args: Namespace, options: Iterable[str], what: str, *needed: st
             raise InputError(f"{option} is for {what}", f"add {' or '.join(needed)}")
 
 
+def refuse_empty(args: Namespace, options: Iterable[str]) -> None:
+    """Raise InputError for options that were given an empty word: a shell's variable was empty."""
+    for option in options:
+        said = getattr(args, option.lstrip("-").replace("-", "_"), None)
+        if said == "" or (isinstance(said, list) and "" in said):
+            raise InputError(f"{option} is empty", "leave it out, or say something")
+
+
 def pairs(words: Sequence[str]) -> list[tuple[str, str | None]]:
     """Read KEY=VALUE words; without '=' there is no value."""
     parts = [word.partition("=") for word in words]

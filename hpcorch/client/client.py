@@ -46,6 +46,11 @@ class Client(TensorCalls, ByteCalls, ListCalls, NodeCalls, ScriptCalls):
     # Only the overloads are public: what stands second depends on what stands first.
     def __init__(self, *args: Any, **named: Any) -> None:
         told = isinstance(args[0], bool) if args else "cluster" in named or "address" in named
+        if not told and any(isinstance(argument, bool) for argument in args[1:2]):
+            # Old programs name the address first, as in Client(None, False).
+            raise InputTypeError(
+                "the logger name must be a string, not bool", "say Client(cluster=False)"
+            )
         construction = self.__address_construction if told else self.__standard_construction
         start = construction(*args, **named)
         for name, meant in misspelled(os.environ).items():

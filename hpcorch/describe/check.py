@@ -21,7 +21,8 @@ Variable = str | int | float | os.PathLike[str]
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _WALLTIME = re.compile(r"(?:(\d+)-)?(\d{1,5}):([0-5]?\d):([0-5]?\d)", re.ASCII)
 _FEATURE = re.compile(r"[A-Za-z0-9_.:*=&|()\[\]-]+")
-_MEMORY = re.compile(r"\d+([kmgKMG][bB]?)?", re.ASCII)
+_MEMORY = re.compile(r"(\d+)((?:[kmgKMG][bB]?)?)", re.ASCII)
+_UNIT_BITS = {"": 0, "k": 10, "m": 20, "g": 30}
 
 
 def _refuse(field: str, value: object, allowed: str) -> InputError:
@@ -215,8 +216,12 @@ def memory(field: str, value: object) -> str:
     """Return `value` if it is a memory size as redis.conf writes it: 100, 512mb, 3gb."""
     if not isinstance(value, str):
         raise _refuse_type(field, value, "text such as 512mb or 3gb")
-    if not _MEMORY.fullmatch(value):
+    found = _MEMORY.fullmatch(value)
+    if not found:
         raise _refuse(field, value, "a number with an optional unit k, kb, m, mb, g or gb")
+    # Servers take more for any number.
+    if len(found[1]) > 19 or int(found[1]) << _UNIT_BITS[found[2][:1].lower()] >= 2**63:
+        raise _refuse(field, value, "less than 8 EiB")
     return value.lower()
 
 

@@ -15,6 +15,7 @@ from hpcorch.describe.files import AttachedFiles, Paths, attached
 from hpcorch.describe.model import HasMembers, Model
 from hpcorch.describe.settings import BatchSettings, RunSettings, checked_batch
 from hpcorch.describe.strategies import Combination, Strategy, Value, combinations
+from hpcorch.describe.told import told
 from hpcorch.describe.workers import Attachment, Attachments
 from hpcorch.errors import InputError, InputTypeError
 
@@ -82,6 +83,10 @@ class Ensemble(Attachments):
         if self._generated:
             # What is wrong with the first member is wrong with all: it is said now.
             self._make(0)
+
+    def __repr__(self) -> str:
+        facts = {"members": len(self), "run_settings": self._settings, "path": self.path}
+        return told("Ensemble", {"name": self.name, **facts})
 
     def __len__(self) -> int:
         return self._generated + len(self._added)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Protocol
 from hpcorch.describe import check, cpus
 from hpcorch.describe.files import AttachedFiles, Paths, attached
 from hpcorch.describe.settings import BatchSettings, RunSettings, checked_batch
+from hpcorch.describe.told import told
 from hpcorch.describe.workers import Attachments, WorkerRequest, Workers, worker_request
 from hpcorch.errors import InputError, InputTypeError
 
@@ -95,6 +97,11 @@ class Model(Attachments):
         self.files = AttachedFiles()
         self._key_prefixing = check.flag("enable_key_prefixing", enable_key_prefixing)
         self._incoming: list[HasMembers] = []
+
+    def __repr__(self) -> str:
+        facts = {"run_settings": self.run_settings, "params": self.params, "path": self.path}
+        beside = {"batch_settings": self.batch, "colocation": self.colocation}
+        return told("Model", {"name": self.name, **facts, **beside})
 
     def settle(self, directory: str) -> None:
         """Say where the program runs: an absolute path."""
@@ -323,7 +330,9 @@ def _seats(db_cpus: object, custom_pinning: object) -> tuple[int, tuple[int, ...
 
 
 def _permissions(value: object) -> int:
-    """Whoever writes 700 means 0o700, so the refusal says how permissions are written."""
+    """Return permissions; 755 means 0o755, as in SmartSim: as a number it would be none."""
+    if isinstance(value, int) and value > 0o777 and re.fullmatch("[0-7]{3}", str(value)):
+        return int(str(value), 8)
     if isinstance(value, int) and not 0 < value <= 0o777:
         raise InputError(
             f"socket_permissions is {value!r}: it must be from 0o1 to 0o777, as in 0o700 (octal)"

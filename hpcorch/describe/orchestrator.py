@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from hpcorch.describe import check, cpus
 from hpcorch.describe.settings import BatchSettings, checked_batch
+from hpcorch.describe.told import told
 from hpcorch.describe.workers import Attachments, Workers, worker_request
 from hpcorch.errors import InputError, InputTypeError, NotActive
 from hpcorch.slots import SLOT_COUNT
@@ -137,6 +138,11 @@ class Orchestrator(Attachments):
         self.run_args: dict[str, str | None] = {}
         self._running: Running | None = None
         self._home: Home | None = None
+
+    def __repr__(self) -> str:
+        place = {"port": self.port, "interfaces": self.interfaces, "path": self.path}
+        size = {"db_nodes": self.db_nodes, "batch_settings": self.batch}
+        return told("Orchestrator", {"db_identifier": self.db_identifier, **size, **place})
 
     @property
     def name(self) -> str:

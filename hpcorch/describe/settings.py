@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hpcorch.describe import check
 from hpcorch.describe.container import Container
+from hpcorch.describe.told import told
 from hpcorch.errors import InputError, InputTypeError
 
 RUN_COMMANDS = ("auto", "none", "srun", "mpirun", "mpiexec", "orterun", "aprun")
@@ -58,6 +59,13 @@ class RunSettings:
             self.add_exe_args(exe_args)
         for key, value in check.options("run_args", run_args).items():
             self.set(key, value)
+
+    def __repr__(self) -> str:
+        # Values of variables may be secrets.
+        hidden = {"_exe_args": None, "env_vars": sorted(self.env_vars)}
+        return told(
+            "RunSettings", {"exe": self.exe, "exe_args": self._exe_args, **vars(self), **hidden}
+        )
 
     @property
     def exe_args(self) -> tuple[str, ...]:
@@ -252,6 +260,9 @@ class BatchSettings:
         self.args: dict[str, str | None] = {}
         for key, value in check.options("batch_args", batch_args).items():
             self.set(key, value)
+
+    def __repr__(self) -> str:
+        return told("BatchSettings", vars(self))
 
     def set(self, arg: str, value: str | None = None) -> None:
         """Set an option of the batch system; leading dashes are dropped."""

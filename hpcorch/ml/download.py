@@ -12,6 +12,7 @@ from hpcorch.client.client import Client
 from hpcorch.client.codecs import Tensor
 from hpcorch.client.dataset import Dataset
 from hpcorch.client.errors import RedisTimeoutError
+from hpcorch.client.log import LLInfo
 from hpcorch.errors import InputError, InputTypeError
 from hpcorch.ml.info import DataInfo, whole
 from hpcorch.ml.upload import connect
@@ -33,7 +34,8 @@ class DataDownloader:
 
     The database is the one of `client`, of `address` and `cluster`, or of the environment. What is
     not published yet is waited for: `max_fetch_trials` looks, without end if negative,
-    `wait_interval` seconds apart. With `init_samples` false all this begins with the first use.
+    `wait_interval` seconds apart; with `verbose` the client's log tells of that and of what was
+    downloaded. With `init_samples` false all this begins with the first use.
     Raises InputError, InputTypeError, RedisTimeoutError, and what Client raises.
     """
 
@@ -47,6 +49,7 @@ class DataDownloader:
         address: str | None = None,
         replica_rank: int = 0,
         num_replicas: int = 1,
+        verbose: bool = False,
         init_samples: bool = True,
         max_fetch_trials: int = -1,
         wait_interval: float = 10.0,
@@ -60,6 +63,7 @@ class DataDownloader:
         self.dynamic = dynamic
         self.shuffle = shuffle
         self.drop_last = drop_last
+        self._verbose = verbose
         self._info_wanted = not isinstance(told, DataInfo)
         self._where = (cluster, address)
         self._trials = whole("max_fetch_trials", max_fetch_trials, -1)
@@ -148,6 +152,8 @@ class DataDownloader:
             self._targets += [batch.get_tensor(self.info.target_name) for batch in batches]
         self._samples += samples
         self._seen = max(self._seen, length)
+        if batches:
+            self._tell(f"downloaded {len(batches)} batches of the list {self.info.list_name}")
         return bool(batches)
 
     def _new_batches(self, length: int) -> Iterator[Dataset]:
@@ -170,8 +176,13 @@ class DataDownloader:
             trials += 1
             if 0 <= self._trials <= trials:
                 raise RedisTimeoutError(f"{what} was not there after {trials} looks")
+            self._tell(f"{what} is not there yet")
             # The database tells nobody that something has come: it is asked, as often as was said.
             time.sleep(self._wait_interval)
+
+    def _tell(self, message: str) -> None:
+        if self._verbose:
+            self.client.log_data(LLInfo, message)
 
 
 def _seconds(value: object) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 from hpcorch.client.client import Client
 from hpcorch.client.codecs import Tensor
 from hpcorch.client.dataset import Dataset
+from hpcorch.client.log import LLInfo
 from hpcorch.errors import InputError, InputTypeError
 from hpcorch.ml.info import DataInfo
 
@@ -18,7 +19,8 @@ class TrainingDataUploader:
 
     The names are those of DataInfo. Any number of processes may publish into one list: no two
     batches have one name. `client` is the connection to use; without one, `address` ("ip:port") and
-    `cluster` say where to connect, or else the variables of the environment (SSDB).
+    `cluster` say where to connect, or else the variables of the environment (SSDB). With `verbose`
+    the client's log tells of each batch.
     Raises what DataInfo and Client raise.
     """
 
@@ -31,10 +33,12 @@ class TrainingDataUploader:
         cluster: bool = True,
         address: str | None = None,
         rank: int | None = None,
+        verbose: bool = False,
         client: Client | None = None,
     ) -> None:
         self.info = DataInfo(list_name, sample_name, target_name, num_classes)
         self.client = client or connect(cluster, address)
+        self._verbose = verbose
         who = "" if rank is None else f"_{rank}"
         # A process that is started again must not replace what it has published before.
         self._prefix = f"{list_name}{who}_{secrets.token_hex(6)}"
@@ -67,6 +71,8 @@ class TrainingDataUploader:
         self.client.put_dataset(batch)
         # Listed only when it is there, so that whoever sees it in the list can download it.
         self.client.append_to_list(info.list_name, batch)
+        if self._verbose:
+            self.client.log_data(LLInfo, f"put {count} samples into the list {info.list_name}")
         self._published += 1
 
 

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
-# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS
+# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS HPCORCH_ALL_GET_TERM
 
 # hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
 hpcorch_json_field() {
@@ -48,6 +48,17 @@ hpcorch_variable() {
   local alias=${2//[!A-Za-z0-9_]/_}
   HPCORCH_PROGRAM_ENV+=("$1$2=$3")
   if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
+}
+
+# hpcorch_pass_on SIGNAL: the program is asked to end. A second SIGTERM would break off what it saves
+# because of the first, which all processes of a job get in most batch systems.
+hpcorch_pass_on() {
+  if [[ $1 == TERM && $HPCORCH_ALL_GET_TERM == 1 ]]; then return 0; fi
+  if [[ ${HPCORCH_COMMAND[0]} == srun ]]; then
+    hpcorch_end_srun "$HPCORCH_CHILD"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+  fi
 }
 
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.

@@ -2,7 +2,7 @@
 # The processes of a program (its ranks) with a server of their own beside them on each node: the
 # first rank there has it started, all wait until it answers, the last one out sees it gone.
 # Reads: HPCORCH_STRICT HPCORCH_LAUNCHER_WORDS HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_SUFFIX
-#        HPCORCH_LIMIT_APP
+#        HPCORCH_LIMIT_APP HPCORCH_ALL_GET_TERM
 
 # hpcorch_prepare_ranks: writes the script that the launcher starts for each process. It holds all
 # that this task knows, since launchers pass on neither every variable nor every argument.
@@ -219,10 +219,11 @@ hpcorch_await_no_shared() {
 }
 
 # hpcorch_rank_signal NAME CODE: a launcher signals a rank's whole process group, so the program has
-# got it already; without a launcher only this process is told.
+# got it already; without a launcher only this process is told, or the whole job by SIGTERM.
 hpcorch_rank_signal() {
   if [[ -z $HPCORCH_CHILD ]]; then exit "$2"; fi
-  if [[ -z $HPCORCH_LAUNCHER ]]; then kill -s "$1" "$HPCORCH_CHILD" 2>/dev/null || true; fi
+  if [[ -n $HPCORCH_LAUNCHER || ($1 == TERM && $HPCORCH_ALL_GET_TERM == 1) ]]; then return 0; fi
+  kill -s "$1" "$HPCORCH_CHILD" 2>/dev/null || true
 }
 
 # hpcorch_rank: the whole life of a rank; its exit code is the program's.

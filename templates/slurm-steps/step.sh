@@ -16,7 +16,7 @@ hpcorch_step() {
     --kill-on-bad-exit=0 ${HPCORCH_RUN_ARGS[@]+"${HPCORCH_RUN_ARGS[@]}"} \
     bash "$1" --step-task "$$" "$2" </dev/null &
   step=$!
-  trap 'kill -TERM "$step" 2>/dev/null || true' TERM INT HUP
+  trap 'hpcorch_end_srun "$step"' TERM INT HUP
   printf '%s: job %s runs %d task(s) as a step of job %s, logs are in %s\n' \
     "$HPCORCH_NAME" "$$" "$HPCORCH_ELEMENTS" "$SLURM_JOB_ID" "$HPCORCH_RUN_DIR/logs"
   wait "$step" || true

@@ -17,7 +17,7 @@ from tests.testbed.processes import wait_until
 
 _CLUSTERS = ("cluster", "accounting_cluster")
 # How long a job's processes may take to go after the job: Slurm kills what stays for KillWait.
-_LAST_BREATH = 15.0
+_LAST_BREATH = 30.0
 
 
 @pytest.fixture(scope="session")

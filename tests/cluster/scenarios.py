@@ -41,7 +41,7 @@ READER = """
 import socket, sys
 from hpcorch import Client, ConfigOptions
 client = Client(ConfigOptions.create_from_environment(sys.argv[1]))
-assert client.poll_tensor("x", 50, 400)
+assert client.poll_tensor("x", 50, 2400)
 print(socket.gethostname(), client.get_tensor("x").sum())
 """
 # A program that says that it runs, and ends when the file is there.
@@ -82,7 +82,7 @@ class Lab:
         start: str = NEW,
         inside: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
-        timeout: float = 60,
+        timeout: float = 120,
     ) -> Told:
         """Run a driver on the login node; it must succeed. `inside` is a command before it."""
         argv = [*inside, *_python(start, code, args)]

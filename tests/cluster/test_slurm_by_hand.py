@@ -59,8 +59,16 @@ def paths_of_jobs(lab: Lab) -> set[str]:
         for pid, words in lab.cluster.node_processes(node)
         if "slurm_script" in words
     ]
-    variables = [Path(f"/proc/{pid}/environ").read_text().split("\0") for pid in pids]
-    return {word[5:] for words in variables for word in words if word.startswith("PATH=")}
+    variables = [word for pid in pids for word in environment_of(pid)]
+    return {word[5:] for word in variables if word.startswith("PATH=")}
+
+
+def environment_of(pid: int) -> list[str]:
+    """The variables of a process; none of one that has ended, as a script's subshells soon do."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_text().split("\0")
+    except OSError:
+        return []
 
 
 def use_by_shell(lab: Lab, folder: Path, filled: bool = False) -> list[str]:
@@ -93,11 +101,15 @@ def test_a_rendered_database_runs_on_nodes_without_python(lab, bare_path):
         until((folder / "address.env").exists, "the address")
         assert paths_of_jobs(lab) == {bare_path}
         assert use_by_shell(lab, folder, bool(again)) == ["aa", "bb", "cc", "dd", "ee", "ff"]
-        said = (lab.path / f"slurm-{job}_0.out").read_text()
-        assert f"to connect: source {folder}/address.env" in said
+        await_word(lab.path / f"slurm-{job}_0.out", f"to connect: source {folder}/address.env")
         check_verbs(lab, folder, job)
         until(lambda: not lab.jobs(), "the end of all jobs")
         until(lab.nothing_runs, "the end of all processes")
+
+
+def await_word(log: Path, word: str) -> None:
+    """Scripts say that the address is there a moment after it is."""
+    until(lambda: word in log.read_text(), word)
 
 
 def check_verbs(lab: Lab, folder: Path, job: str) -> None:
@@ -159,7 +171,7 @@ def test_a_database_in_an_allocation_by_hand_is_steps_of_it(lab):
     set -eu
     {tool("hpcorch")} render database --nodes 3 -o db.sh
     bash db.sh >db.out 2>&1 &
-    for i in $(seq 300); do [[ -e orchestrator/address.env ]] && break; sleep 0.1; done
+    for i in $(seq 600); do [[ -e orchestrator/address.env ]] && break; sleep 0.1; done
     cat orchestrator/address.env
     {tool("hpcorch")} status orchestrator
     {tool("hpcorch")} stop orchestrator

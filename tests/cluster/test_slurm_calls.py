@@ -154,7 +154,7 @@ def test_an_ensemble_is_one_sbatch_one_squeue_a_look_and_one_scancel(lab, calls)
     after = [str(state) for state in exp.get_status(ensemble)]
     tell(states=states, after=after, seconds=time.monotonic() - began)
     """
-    found = lab.driver(code, "sleep 300", timeout=110)
+    found = lab.driver(code, "sleep 300")
     assert found["states"][:4] == ["Running", "Cancelled", "Cancelled", "Running"]
     assert found["after"] == ["Cancelled"] * 12
     made = calls()

@@ -40,7 +40,7 @@ def two_cpus() -> None:
 def placed(cluster: Cluster, *programs: list[object]) -> dict[str, Any]:
     """Where the server and each process of these programs were, by the program's name."""
     lab = Lab(cluster, cluster.shared)
-    found = lab.driver(DRIVER, ASK + TELL_CPUS, json.dumps(programs), timeout=100)
+    found = lab.driver(DRIVER, ASK + TELL_CPUS, json.dumps(programs))
     places: dict[str, Any] = found["found"]
     return places
 

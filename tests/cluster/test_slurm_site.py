@@ -45,7 +45,7 @@ def site_env(shared_path: Path) -> dict[str, str]:
 
 def check(lab: Lab, site_env: dict[str, str], *options: str) -> tuple[int, str]:
     words = [tool("hpcorch"), "site", "check", *options]
-    done = lab.cluster.run(words, cwd=lab.path, env=site_env, check=False, timeout=100)
+    done = lab.cluster.run(words, cwd=lab.path, env=site_env, check=False, timeout=180)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -94,6 +94,8 @@ def example_sites(cluster: Cluster, shared_path: Path) -> Iterator[Path]:
     for name in queues:
         cluster.run(["scontrol", "create", f"PartitionName={name}", "Nodes=ALL", "State=UP"])
     yield folder
+    # Slurm keeps a partition while it thinks that a job runs there.
+    cluster.wait_idle()
     for name in queues:
         cluster.run(["scontrol", "delete", f"PartitionName={name}"])
 

@@ -137,7 +137,7 @@ def test_stopping_when_half_of_the_array_runs_ends_both_halves(lab):
     assert states(lab)["orchestrator"] == ["Running", "Running", "Queued", "Queued"]
     rows = stopped_rows(lab)
     assert rows["orchestrator"]["Status"] == "Cancelled"
-    assert lab.jobs() == [filler]
+    until(lambda: lab.jobs() == [filler], "the end of all jobs but the one that fills nodes")
     assert sorted(path.name for path in (lab / "orchestrator/exit").iterdir()) == list("0123")
     assert states(lab)["orchestrator"] == ["Cancelled"] * 4
 

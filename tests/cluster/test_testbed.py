@@ -143,7 +143,9 @@ def test_slurm_notices_a_dead_node_by_itself() -> None:
         reach(cluster, job, {"RUNNING"})
         cluster.node_down("node2")
         reach(cluster, job, {"NODE_FAIL"}, 40)
-        assert cluster.node_states() == {"node1": "idle", "node2": "down*"}
+        # With times so short, the other node may have been too slow for a moment as well.
+        wanted = {"node1": "idle", "node2": "down*"}
+        until(lambda: cluster.node_states() == wanted, f"the states {wanted}")
 
 
 def test_a_cable_can_be_pulled(cluster: Cluster) -> None:
@@ -167,7 +169,7 @@ def test_jobs_outlive_the_controller_and_slurmd(cluster: Cluster, shared_path: P
     with pytest.raises(ClusterError, match="slurmctld is not running"):
         cluster.slurmctld_stop()
     cluster.slurmctld_start()
-    assert cluster.job_states(job) == ["RUNNING"]
+    reach(cluster, job, {"RUNNING"})
     cluster.slurmd_stop("node1")
     assert any("slurm_script" in words for _, words in cluster.node_processes("node1"))
     cluster.slurmd_start("node1")
@@ -247,13 +249,16 @@ def test_files_of_a_cluster_that_was_killed_are_removed_by_the_next() -> None:
     cluster = Cluster(nodes=1).up()
     directory = cluster.layout.directory
     os.kill(int((directory / "pid/watchdog").read_text()), signal.SIGKILL)
-    # Whoever has the lock is the only one who may remove them.
-    lock = until(lambda: take_lock(cluster.layout), "the end of the cluster")
-    assert lock
-    assert directory.exists()
-    os.close(lock)
+    # Whoever has the lock is the only one who may remove them. Another test's cluster that comes
+    # up just now may be the next one, too.
+    lock = until(
+        lambda: take_lock(cluster.layout) or not directory.exists(), "the end of the cluster"
+    )
+    if lock is not True:
+        assert directory.exists()
+        os.close(lock)
     with Cluster(nodes=1):
-        assert not directory.exists()
+        until(lambda: not directory.exists(), "the removal of the files")
     cluster.down()
 
 

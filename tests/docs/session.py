@@ -169,7 +169,9 @@ class Session:
         """Run commands; return the exit code and all that they have printed."""
         output = self.folder / ".output"
         after = self.folder / ".env"
-        # Jobs in the background keep the file open, unlike a pipe this keeps nobody waiting.
+        # Jobs in the background keep the file open, unlike a pipe this keeps nobody waiting; what
+        # they say later does not come into the next command's output.
+        output.unlink(missing_ok=True)
         with output.open("wb") as file:
             done = subprocess.run(
                 self.enter(["bash", *options, "-c", f"trap 'env -0 >{after}' EXIT\n{script}"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -161,7 +162,8 @@ def variables(text: str) -> set[str]:
     ("name", "options"), [("env-single-job", []), ("env-array-subjobs", ["-J", "0-1"])]
 )
 def test_a_task_finds_the_variables_that_were_recorded(quiet, name, options):
-    code = 'env; umask; pwd; echo "$0"\n'
+    # The lines of one task stay together.
+    code = 'env; printf "%s\\n" "$(umask)" "$PWD" "$0"\n'
     job = submit(quiet, *options, "-j", "oe", "-o", str(quiet.root / "env"), script=code)
     until(lambda: not quiet.queued(), "the end of the job")
     said = (quiet.root / "env").read_text()
@@ -211,11 +213,12 @@ def test_deleting_signals_the_whole_session_and_nothing_else(quiet):
     job = submit(quiet, "-j", "oe", "-k", "doe", "-o", str(quiet.root / "out"), script=code)
     log = quiet.root / "out"
     until(lambda: log.exists() and "ready" in log.read_text(), "the start of the script")
+    escaped = int((quiet.root / "home/escaped").read_text())
+    until(lambda: os.getsid(escaped) == escaped, "its own session")
     assert quiet.run("qdel", job).returncode == 0
     until(lambda: not quiet.queued(), "the end of the job")
     assert sorted(log.read_text().splitlines()) == ["child got TERM", "ready", "script got TERM"]
     assert full(quiet, job)["Exit_status"] == "271"
-    escaped = int((quiet.root / "home/escaped").read_text())
     assert is_alive(escaped)
     kill(escaped)
     log.unlink()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -54,7 +53,7 @@ class Driver:
     def said(self) -> str:
         return self._log.read_text()
 
-    def says(self, words: str, seconds: float = 30) -> None:
+    def says(self, words: str, seconds: float = 60) -> None:
         """Wait until it has said `words`."""
 
         def heard() -> bool:
@@ -67,7 +66,7 @@ class Driver:
 
         until(heard, f"the words {words!r}", seconds)
 
-    def end(self, seconds: float = 45) -> Ended:
+    def end(self, seconds: float = 90) -> Ended:
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -130,7 +129,7 @@ class Lab:
         *args: str | Path,
         env: Mapping[str, str] | None = None,
         user: str | None = None,
-        seconds: float = 45,
+        seconds: float = 90,
         succeeds: bool = True,
     ) -> Ended:
         """Run a driver to its end."""
@@ -223,7 +222,7 @@ class Lab:
 
         Slurm waits until the credentials of its first life have expired.
         """
-        until(lambda: self.generation(index) == 1, f"the second life of shard {index}", 60)
+        until(lambda: self.generation(index) == 1, f"the second life of shard {index}", 120)
 
     def queue(self) -> str:
         return self.cluster.run(["squeue", "-h"]).stdout
@@ -243,7 +242,7 @@ class Lab:
 
     def kill_server(self, node: str) -> None:
         for pid in until(lambda: self.servers(node), f"a server on {node}"):
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
 
     def occupy(self, count: int) -> None:
         """Have somebody else's job take `count` whole nodes."""

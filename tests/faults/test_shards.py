@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from typing import Any
 
 import pytest
 
 from tests.faults.lab import ATTACHED, DATABASE, NEW, START, Lab
-from tests.helpers import until
+from tests.helpers import kill, until
 from tests.testbed.cluster import Cluster
 
 pytestmark = pytest.mark.cluster
@@ -22,9 +20,10 @@ def kill_job(lab: Lab, node: str) -> None:
     """Kill the script, then its server, so that nobody can write a record."""
     for pid, words in lab.cluster.node_processes(node):
         if "slurm_script" in words:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
+    # Slurm may have been faster.
     for pid in lab.servers(node):
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
 
 
 def problem(lab: Lab) -> str:
@@ -60,7 +59,7 @@ def test_a_server_killed_during_start_up_fails_the_start_which_names_the_shard(
 ) -> None:
     driver = lab.begin(START, env=lab.stuck_shard(1))
     _, pid = lab.stuck_server()
-    os.kill(pid, signal.SIGKILL)
+    kill(pid)
     ended = driver.end()
     assert ended.code == 1
     assert "StartFailed: database orchestrator did not start: " in ended.said
@@ -97,7 +96,7 @@ exp.start(model)
     until(lambda: "/bin/sleep 600" in dict(cluster.node_processes("node3")).values(), "the program")
     for pid, name in cluster.node_processes("node3"):
         if "slurmstepd" not in name:
-            os.kill(pid, signal.SIGKILL)
+            kill(pid)
     ended = driver.end()
     assert "m is Failed" in ended.said
     reason = str(lab.runs()["m"]["reason"])
@@ -217,9 +216,11 @@ def test_a_requeued_element_comes_back_with_what_it_has_saved_and_the_cluster_is
     cluster: Cluster, lab: Lab
 ) -> None:
     lab.drive(NEW + FILLED)
-    cluster.run(["scontrol", "requeue", f"{lab.job()}_1"])
+    # It is held there, so that others see it in the queue however slow they are.
+    cluster.run(["scontrol", "requeuehold", f"{lab.job()}_1"])
     until(lambda: not lab.published(), "the address to be taken back")
     lab.reach(["Running", "Queued", "Running"])
+    cluster.run(["scontrol", "release", f"{lab.job()}_1"])
     lab.second_life(1)
     until(lab.published, "the address published again")
     assert lab.answers()

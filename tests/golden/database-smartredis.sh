@@ -2,7 +2,7 @@
 # database orchestrator, 1 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 6caff101f533d23187b73dee07045fcaec3d5af83786ac66d76da29dbf2887e1
+# sha256 of what follows: 4b102370022a4ebdcfb2a859159c2d0c2d46d1980376385c77e9fb064c34f833
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -264,15 +264,17 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
-    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  if [[ -z $HPCORCH_CHILD ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   fi
 }
 

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: b34b977e9ba6af03fc26a35baad00086ce30367e75d0b47201a04d36c9db0eed
+# sha256 of what follows: 0c8511886f565978a8b833a36659c1188e8274665f58e144cbf6a9aa73789ae2
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -159,6 +159,7 @@ HPCORCH_INDEX=$2
 HPCORCH_JOB=$3
 HPCORCH_TOKEN=$4
 HPCORCH_GENERATION=0
+HPCORCH_ALL_GET_TERM=0
 export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 
 # What every task does: private files, one exit record, messages, waiting with a deadline.
@@ -264,15 +265,17 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
-    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  if [[ -z $HPCORCH_CHILD ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   fi
 }
 
@@ -1046,7 +1049,7 @@ hpcorch_keep() {
 # The processes of a program (its ranks) with a server of their own beside them on each node: the
 # first rank there has it started, all wait until it answers, the last one out sees it gone.
 # Reads: HPCORCH_STRICT HPCORCH_LAUNCHER_WORDS HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_SUFFIX
-#        HPCORCH_LIMIT_APP
+#        HPCORCH_LIMIT_APP HPCORCH_ALL_GET_TERM
 
 # hpcorch_prepare_ranks: writes the script that the launcher starts for each process. It holds all
 # that this task knows, since launchers pass on neither every variable nor every argument.
@@ -1263,10 +1266,11 @@ hpcorch_await_no_shared() {
 }
 
 # hpcorch_rank_signal NAME CODE: a launcher signals a rank's whole process group, so the program has
-# got it already; without a launcher only this process is told.
+# got it already; without a launcher only this process is told, or the whole job by SIGTERM.
 hpcorch_rank_signal() {
   if [[ -z $HPCORCH_CHILD ]]; then exit "$2"; fi
-  if [[ -z $HPCORCH_LAUNCHER ]]; then kill -s "$1" "$HPCORCH_CHILD" 2>/dev/null || true; fi
+  if [[ -n $HPCORCH_LAUNCHER || ($1 == TERM && $HPCORCH_ALL_GET_TERM == 1) ]]; then return 0; fi
+  kill -s "$1" "$HPCORCH_CHILD" 2>/dev/null || true
 }
 
 # hpcorch_rank: the whole life of a rank; its exit code is the program's.
@@ -1317,7 +1321,7 @@ hpcorch_before_ranks() {
 }
 
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
-# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS
+# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS HPCORCH_ALL_GET_TERM
 
 # hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
 hpcorch_json_field() {
@@ -1365,6 +1369,17 @@ hpcorch_variable() {
   local alias=${2//[!A-Za-z0-9_]/_}
   HPCORCH_PROGRAM_ENV+=("$1$2=$3")
   if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
+}
+
+# hpcorch_pass_on SIGNAL: the program is asked to end. A second SIGTERM would break off what it saves
+# because of the first, which all processes of a job get in most batch systems.
+hpcorch_pass_on() {
+  if [[ $1 == TERM && $HPCORCH_ALL_GET_TERM == 1 ]]; then return 0; fi
+  if [[ ${HPCORCH_COMMAND[0]} == srun ]]; then
+    hpcorch_end_srun "$HPCORCH_CHILD"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+  fi
 }
 
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.

@@ -6,7 +6,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 50896cf585117f5121217e98e49fe68ebafbb49c8b815ee9e6625591f5d01a8d
+# sha256 of what follows: c3de36701e34595ff53c9697b18210ba61529ddbb6a2fd687fb12606bbca7be8
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -31,6 +31,28 @@ HPCORCH_INDEX=${SLURM_ARRAY_TASK_ID:-0}
 HPCORCH_JOB=${SLURM_ARRAY_JOB_ID:-$SLURM_JOB_ID}
 HPCORCH_TOKEN=0123456789abcdef
 HPCORCH_GENERATION=${SLURM_RESTART_COUNT:-0}
+# A signal of the user's own choice may go to this script alone.
+HPCORCH_ALL_GET_TERM=1
+
+# The end of what srun has started. Reads: SLURM_JOB_ID
+
+# hpcorch_end_srun PID: Slurm sends SIGTERM to the processes of that srun's step. To srun itself the
+# signal means to kill them at once, which is right for one that has no step yet.
+hpcorch_end_srun() {
+  local line step=""
+  while read -r line; do
+    if [[ $line == *" SrunHost:Pid=$(uname -n):$1" ]]; then
+      step=${line#StepId=}
+      step=${step%% *}
+    fi
+  done < <(timeout 10 scontrol --oneliner show steps "$SLURM_JOB_ID" 2>/dev/null)
+  if [[ -n $step ]]; then
+    # It fails, having done it, where the job has nodes that the step has not.
+    timeout 10 scancel --signal=TERM "$step" 2>/dev/null || true
+  else
+    kill -TERM "$1" 2>/dev/null || true
+  fi
+}
 export HPCORCH_INDEX HPCORCH_JOB HPCORCH_GENERATION
 
 # What every task does: private files, one exit record, messages, waiting with a deadline.
@@ -136,15 +158,17 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
-    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  if [[ -z $HPCORCH_CHILD ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   fi
 }
 
@@ -218,7 +242,7 @@ hpcorch_finish() {
 }
 
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
-# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS
+# Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS HPCORCH_ALL_GET_TERM
 
 # hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
 hpcorch_json_field() {
@@ -266,6 +290,17 @@ hpcorch_variable() {
   local alias=${2//[!A-Za-z0-9_]/_}
   HPCORCH_PROGRAM_ENV+=("$1$2=$3")
   if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
+}
+
+# hpcorch_pass_on SIGNAL: the program is asked to end. A second SIGTERM would break off what it saves
+# because of the first, which all processes of a job get in most batch systems.
+hpcorch_pass_on() {
+  if [[ $1 == TERM && $HPCORCH_ALL_GET_TERM == 1 ]]; then return 0; fi
+  if [[ ${HPCORCH_COMMAND[0]} == srun ]]; then
+    hpcorch_end_srun "$HPCORCH_CHILD"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
+  fi
 }
 
 # hpcorch_run_program: runs it byte for byte as it was described; its exit code is the task's.

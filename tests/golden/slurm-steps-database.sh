@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 1e894f1dd57091ad5123babc7466a41db56c41ff5dfab354e28b1d569eee690d
+# sha256 of what follows: 72bb59d77a34cc4613aed3d5bf1583698921ab2aaa5404dc5394b00ec0149733
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -21,6 +21,26 @@ HPCORCH_RUN_DIR=/scratch/exp/orchestrator
 HPCORCH_ELEMENTS=3
 HPCORCH_GANG=true
 HPCORCH_SCHEDULER=slurm-steps
+
+# The end of what srun has started. Reads: SLURM_JOB_ID
+
+# hpcorch_end_srun PID: Slurm sends SIGTERM to the processes of that srun's step. To srun itself the
+# signal means to kill them at once, which is right for one that has no step yet.
+hpcorch_end_srun() {
+  local line step=""
+  while read -r line; do
+    if [[ $line == *" SrunHost:Pid=$(uname -n):$1" ]]; then
+      step=${line#StepId=}
+      step=${step%% *}
+    fi
+  done < <(timeout 10 scontrol --oneliner show steps "$SLURM_JOB_ID" 2>/dev/null)
+  if [[ -n $step ]]; then
+    # It fails, having done it, where the job has nodes that the step has not.
+    timeout 10 scancel --signal=TERM "$step" 2>/dev/null || true
+  else
+    kill -TERM "$1" 2>/dev/null || true
+  fi
+}
 
 HPCORCH_HOST_COUNT=3
 HPCORCH_TASKS_PER_HOST=1
@@ -66,7 +86,7 @@ hpcorch_step() {
     --kill-on-bad-exit=0 ${HPCORCH_RUN_ARGS[@]+"${HPCORCH_RUN_ARGS[@]}"} \
     bash "$1" --step-task "$$" "$2" </dev/null &
   step=$!
-  trap 'kill -TERM "$step" 2>/dev/null || true' TERM INT HUP
+  trap 'hpcorch_end_srun "$step"' TERM INT HUP
   printf '%s: job %s runs %d task(s) as a step of job %s, logs are in %s\n' \
     "$HPCORCH_NAME" "$$" "$HPCORCH_ELEMENTS" "$SLURM_JOB_ID" "$HPCORCH_RUN_DIR/logs"
   wait "$step" || true
@@ -197,15 +217,17 @@ hpcorch_after_preamble() {
   hpcorch_set_traps
 }
 
-# hpcorch_on_signal NAME CODE: the program gets SIGTERM and a chance to end; else the task ends.
+# hpcorch_on_signal NAME CODE: what was started gets SIGTERM and a chance to end; else the task ends.
 hpcorch_on_signal() {
   HPCORCH_SIGNAL=$1
   if declare -F hpcorch_signal_meaning >/dev/null; then hpcorch_signal_meaning; fi
-  if [[ -n $HPCORCH_CHILD ]]; then
-    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
-  else
+  if [[ -z $HPCORCH_CHILD ]]; then
     HPCORCH_REASON="received SIG$1"
     exit "$2"
+  elif declare -F hpcorch_pass_on >/dev/null; then
+    hpcorch_pass_on "$1"
+  else
+    kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
   fi
 }
 

@@ -12,6 +12,7 @@ import pytest
 from hpcorch import TaskState
 from hpcorch.errors import InputError, StartFailed
 from tests.helpers import admin, directory, free_port, kill, server_pid, until
+from tests.local.commands import hpcorch
 
 pytestmark = pytest.mark.redis
 
@@ -157,6 +158,16 @@ def test_data_that_cannot_be_saved_are_told_of(exp):
     record = json.loads((directory(exp, database) / "exit/0").read_text())
     assert record["code"] == 74
     assert record["reason"].startswith("the data could not be saved: Failed opening")
+
+
+def test_a_database_whose_files_were_removed_keeps_its_end(exp, exp_dir):
+    database = exp.create_database(port=free_port())
+    exp.start(database)
+    exp.stop(database)
+    database.remove_stale_files()
+    assert exp.get_status(database) == [TaskState.CANCELLED]
+    (run,) = json.loads(hpcorch("status", exp_dir, "--json"))["runs"]
+    assert (run["state"], run["code"]) == ("Cancelled", 0)
 
 
 def test_stale_files_are_removed_and_checkpoints_are_not(exp, saved):

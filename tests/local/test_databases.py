@@ -102,7 +102,7 @@ def test_an_identifier_that_is_in_use_is_refused(exp):
         exp.create_model("same", exp.create_run_settings("true"))
 
 
-def test_a_busy_port_is_passed_over(exp):
+def test_a_busy_port_is_passed_over_and_told(exp, capsys):
     port = free_port()
     database = exp.create_database(port=port)
     with listening(port):
@@ -110,6 +110,7 @@ def test_a_busy_port_is_passed_over(exp):
         found = int(database.get_address()[0].rpartition(":")[2])
         assert found > port
         assert database.is_active()
+    assert f"could not have port {port}: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("offset", [0, 5000, 10000, 15000])
@@ -158,6 +159,8 @@ def test_a_cluster_that_loses_one_shard_takes_its_address_back_and_has_failed(ex
     kill(server_pid(admin(exp, database, 1)))
     until(lambda: not (directory(exp, database) / "address.env").exists(), "the address went")
     assert not database.is_active()
+    # Whoever stops a shard before it has left its record has cancelled it.
+    until((directory(exp, database) / "exit" / "1").exists, "the record of the lost shard")
     exp.stop(database)
     assert exp.get_status(database) == [TaskState.FAILED]
     shot = exp._ledger.snapshots()[0]

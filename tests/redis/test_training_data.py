@@ -205,3 +205,17 @@ def test_importing_loads_neither_torch_nor_numpy():
     code = "import sys, hpcorch.ml; print({'torch', 'numpy', 'redis'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_both_sides_tell_what_they_do_when_they_are_asked_to(client, capfd):
+    publish(client, 5, verbose=True)
+    data = DataDownloader("training_data", verbose=True, client=client)
+    assert len(numbers(data)) == 5
+    with pytest.raises(RedisTimeoutError):
+        DataDownloader("none", verbose=True, max_fetch_trials=2, wait_interval=0, client=client)
+    told = [line.rpartition(":")[2] for line in capfd.readouterr().out.splitlines()]
+    assert told == [
+        "put 5 samples into the list training_data",
+        "downloaded 1 batches of the list training_data",
+        "information about the list none is not there yet",
+    ]

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -153,7 +152,7 @@ class Slurm(Ground):
         node = json.loads(mark.read_text())["host"]
         for pid, words in self.cluster.node_processes(node):
             if re.match(r"\S*(redis|valkey)-server\b", words):
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
 
 
 class Pbs(Ground):

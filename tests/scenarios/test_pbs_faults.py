@@ -53,6 +53,8 @@ def test_one_job_is_submitted_whatever_qsub_says(ground, fault):
         ["Queued"],
     )
     assert len(ground.queue()) == 1
+    # One that is stopped earlier has no exit code of its own.
+    until((ground.lab / "m/shards/0.started").exists, "the program")
     assert ground.stop() == {"m": ("Cancelled", "143")}
 
 
@@ -91,7 +93,7 @@ def test_a_server_that_does_not_answer_makes_no_job_disappear(ground, outage):
         else:
             ground.pbs.fault("qstat", "accepted")
         (ground.path / "go").touch()
-        said, _ = driver.communicate(timeout=60)
+        said, _ = driver.communicate(timeout=120)
     ground.pbs.resume()
     ground.pbs.set(faults={})
     assert [line for line in said.splitlines() if line.startswith("told")] == [
@@ -110,7 +112,7 @@ def test_a_job_that_the_server_forgot_is_lost_and_not_completed(ground):
         until((ground.lab / "m/shards/0.started").exists, "the program")
         ground.pbs.forget()
         (ground.path / "go").touch()
-        said, _ = driver.communicate(timeout=60)
+        said, _ = driver.communicate(timeout=120)
     assert '"Lost"' in said
     # Its processes run on, which nobody but their owner can end now.
     for pid in processes(ground.path):

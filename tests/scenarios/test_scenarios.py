@@ -29,7 +29,7 @@ def database_of(ground: Ground, shards: int = 3, **options: object) -> str:
 def test_the_customers_example(ground):
     for name in ("driver.py", "application.py"):
         shutil.copy(DEMO / name, ground.path)
-    done = ground.host.run([sys.executable, "driver.py"], cwd=ground.path, check=False, timeout=110)
+    done = ground.host.run([sys.executable, "driver.py"], cwd=ground.path, check=False, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     for wanted in (
@@ -111,6 +111,34 @@ def test_another_process_takes_over_from_a_killed_driver(ground):
     assert not (ground.lab / "orchestrator/address.env").exists()
 
 
+@pytest.mark.parametrize("colocated", [False, True])
+def test_a_program_that_is_stopped_is_told_once_and_may_save(ground, colocated):
+    """A second SIGTERM would interrupt what a program does because of the first."""
+    code = """
+    model = python_model("saver", sys.argv[1])
+    if sys.argv[2] == "True":
+        model.colocate_db_uds()
+    exp.start(model, wait=False)
+    """
+    saver = """
+import signal, time
+def save(*_):
+    print("saving", flush=True)
+    time.sleep(0.5)
+    print("saved", flush=True)
+    raise SystemExit(3)
+signal.signal(signal.SIGTERM, save)
+print("waiting", flush=True)
+while True:
+    time.sleep(0.05)
+"""
+    ground.lab.driver(code, saver, colocated)
+    until(lambda: ground.lab.has_printed("saver", "waiting"), "the program")
+    assert ground.stop() == {"saver": ("Cancelled", "3")}
+    said = (ground.lab / "saver/saver.out").read_text().split()
+    assert said == ["waiting", "saving", "saved"]
+
+
 def test_a_killed_shard_takes_the_address_back_and_is_named(ground):
     code = """
     database = exp.create_database(**json.loads(sys.argv[1]))
@@ -149,7 +177,7 @@ def test_members_put_their_files_in_place_and_one_that_cannot_runs_again(ground)
         outputs=[path.read_text().splitlines() for path in outputs],
     )
     """
-    found = ground.lab.driver(code, timeout=110)
+    found = ground.lab.driver(code)
     assert found["first"] == ["Completed", "Failed", "Completed"]
     assert table(found["table"])["ens_1"]["Returncode"] == "66"
     assert found["second"] == ["Completed"] * 3

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from hpcorch.schedulers.base import (
 from hpcorch.schedulers.pbs import PbsScheduler, job_name
 from hpcorch.sites import Site, load_site
 from tests.golden.test_golden import HERE as GOLDEN
+from tests.helpers import DEADLINE, until
 
 PBS = PbsScheduler()
 PLAIN = JobRef(JobId("7.head"), "tok", 1)
@@ -220,25 +220,30 @@ mkdir -p "$folder"
 code=0
 trap 'code=5' TERM
 printf '%s %s %s\\n' "$HPCORCH_INDEX" "$HPCORCH_JOB" "$NODE" >"$folder/../$HPCORCH_INDEX.told"
-if [[ -e $HPCORCH_RUN_DIR/wait ]]; then sleep 20 & wait || kill $!; fi
+if [[ -e $HPCORCH_RUN_DIR/wait ]]; then
+  while ((code == 0)); do sleep 0.05; done
+fi
 if ((HPCORCH_INDEX == 2)); then code=${code/0/3}; fi
 printf '{"index":1,"job":"%s","code":%d}\\n' "$HPCORCH_JOB" "$code" >"$folder/$HPCORCH_INDEX"
 """
 # As recorded: pbsdsh ends with 0, takes a line of the list of nodes, and passes SIGTERM on;
 # pbs_tmrsh takes a name.
 STARTERS = {
-    "pbsdsh": 'mapfile -t n <"$PBS_NODEFILE"; export NODE=${n[$2]}; shift 3; "$@" & '
-    'trap "kill $!" TERM; wait; wait; exit 0',
+    "pbsdsh": 'mapfile -t n <"$PBS_NODEFILE"; export NODE=${n[$2]}; shift 3; ended="" task="";'
+    "trap 'ended=1; ${task:+kill $task}' TERM; \"$@\" & task=$!; ${ended:+kill $task}; "
+    "wait; wait; exit 0",
     "pbs_tmrsh": 'h=$1; shift; NODE=$h PATH=/bin:/usr/bin "$@"',
     "ssh": 'NODE=$4 env -u PBS_JOBID -u PBS_NODEFILE bash -c "$5"',
     "mpiexec": 'shift 2; for r in 0 1 2; do PMI_RANK=$r NODE=n$r "$@" & done; wait',
 }
 
 
-def gang(tmp_path: Path, starter: str) -> subprocess.Popen[str]:
+def gang(tmp_path: Path, starter: str, *, waits: bool = False) -> subprocess.Popen[str]:
     head = (GOLDEN / "pbs-database-gang.sh").read_text().partition("export HPCORCH_INDEX HPC")[0]
     run_dir = tmp_path / "run"
     run_dir.mkdir()
+    if waits:
+        (run_dir / "wait").touch()
     head = head.replace("=/scratch/exp/orchestrator", f"={run_dir}")
     script = tmp_path / "7.head.SC"
     script.write_text(head.replace("STARTER=pbsdsh", f"STARTER={starter}") + BODY)
@@ -258,22 +263,19 @@ def told(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize("starter", STARTERS)
 def test_a_gang_runs_once_on_each_node_and_ends_with_the_highest_code(tmp_path, starter):
     running = gang(tmp_path, starter)
-    assert running.wait(30) == 3
+    assert running.wait(DEADLINE) == 3
     assert told(tmp_path) == [f"{index} 7.head n{index}\n" for index in range(3)]
     assert not list((tmp_path / "run").glob(".gang.*"))
 
 
 def test_a_gang_outlives_the_signal_that_ends_its_tasks(tmp_path):
-    running = gang(tmp_path, "pbsdsh")
-    (tmp_path / "run" / "wait").touch()
-    end = time.monotonic() + 20
-    while len(told(tmp_path)) < 3 and time.monotonic() < end:
-        time.sleep(0.05)
+    running = gang(tmp_path, "pbsdsh", waits=True)
+    until(lambda: len(told(tmp_path)) == 3, "the words of three tasks")
     # PBS signals all processes of the session; those of other nodes hear it from pbsdsh.
     children = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
     for pid in (running.pid, *map(int, children)):
         os.kill(pid, signal.SIGTERM)
-    assert running.wait(30) == 5
+    assert running.wait(DEADLINE) == 5
     assert len(list((tmp_path / "run" / "exit").iterdir())) == 3
 
 

@@ -46,7 +46,8 @@ class Children:
         self.reap()
         return name in self._running
 
-    def stop(self, name: str, seconds: float = 10) -> None:
+    def stop(self, name: str, seconds: float = 60) -> None:
+        """End it; one that is killed, since it took too long, has not saved its state."""
         self.reap()
         child = self._running.get(name)
         if child is None:

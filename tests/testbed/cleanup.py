@@ -64,7 +64,7 @@ def remove_files(layout: Layout, cgroup: bool) -> None:
         shutil.rmtree(layout.directory, ignore_errors=True)
         return not layout.directory.exists()
 
-    wait_until(removed, 5, 0.1)
+    wait_until(removed, 30, 0.1)
 
 
 def remove_dead(layout: Layout) -> bool:

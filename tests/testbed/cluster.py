@@ -135,10 +135,10 @@ class Cluster(Outages):
         if is_up(layout):
             with suppress(OSError, ValueError):
                 os.kill(int((layout / "pid/watchdog").read_text()), signal.SIGTERM)
-        if not wait_until(lambda: not is_up(layout), 30):
+        if not wait_until(lambda: not is_up(layout), 60):
             raise ClusterError(f"the cluster in {layout.directory} does not end")
         if self._watchdog:
-            self._watchdog.wait(30)
+            self._watchdog.wait(60)
         remove_dead(layout)
 
     def _new_directory(self) -> Layout:
@@ -236,15 +236,20 @@ class Cluster(Outages):
         return self.run(asked, check=False).stdout.split()
 
     def node_states(self) -> dict[str, str]:
-        lines = self.run(["sinfo", "-h", "-N", "-p", "debug", "-o", "%N %T"]).stdout.splitlines()
+        """The state of each node; none when the controller was too slow to answer."""
+        asked = ["sinfo", "-h", "-N", "-p", "debug", "-o", "%N %T"]
+        lines = self.run(asked, check=False).stdout.splitlines()
         return dict(line.split() for line in lines)
 
     def wait_idle(self, timeout: float = 60) -> None:
         """Wait until there is no job, also none completing, and all nodes are idle."""
 
         def idle() -> bool:
-            jobs = self.run(["squeue", "-h"]).stdout
-            return not jobs and set(self.node_states().values()) == {"idle"}
+            # A controller that is too slow to answer this time may answer the next.
+            queue = self.run(["squeue", "-h"], check=False)
+            if queue.returncode or queue.stdout:
+                return False
+            return set(self.node_states().values()) == {"idle"}
 
         if not wait_until(idle, timeout, 0.05):
             jobs = self.run(["squeue"]).stdout
@@ -253,16 +258,23 @@ class Cluster(Outages):
     def reset(self, timeout: float = 60) -> None:
         """Undo every outage, cancel every job, and wait until the cluster is idle."""
         self.order("restore")
-        for partition in ("debug", "short"):
-            self.run(["scancel", f"--partition={partition}"], check=False)
+        wait_until(self._cancelled, timeout)
         if set(self.node_states().values()) - {"idle", "mixed", "allocated", "completing"}:
             # Refused for nodes that have come back by themselves meanwhile.
             for name in self.nodes:
                 self.run(["scontrol", "update", f"nodename={name}", "state=resume"], check=False)
         self.wait_idle(timeout)
 
+    def _cancelled(self) -> bool:
+        """Cancel every job; a controller that is too slow to answer has to be told again."""
+        calls = [
+            self.run(["scancel", f"--partition={partition}"], check=False)
+            for partition in ("debug", "short")
+        ]
+        return not any(call.returncode for call in calls)
+
     def node_lost(self, node: str) -> None:
-        """Power a node off, and have Slurm notice now: by itself it takes about 20 seconds."""
+        """Power a node off, and have Slurm notice now: by itself it takes more than a minute."""
         self.node_down(node)
         self.run(["scontrol", "update", f"nodename={node}", "state=down", "reason=lost"])
 

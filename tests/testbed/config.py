@@ -90,12 +90,13 @@ def _slurm_conf(layout: Layout, options: Options) -> str:
         # Real schedulers wait seconds to collect work; tests must not.
         "SchedulerParameters": "batch_sched_delay=0,sched_interval=1,bf_interval=1",
         # Time to write a record on a busy machine; what ignores SIGTERM costs a test all of it.
-        "KillWait": "5",
+        "KillWait": "10",
         "MinJobAge": "300",
-        # Half of what is usual: a dead node is noticed, and a dead controller given up, sooner.
+        # Half of what is usual: a dead controller is given up sooner.
         "MessageTimeout": "5",
         "SlurmctldTimeout": "30",
-        "SlurmdTimeout": "10",
+        # Longer than a busy machine keeps a living node from answering.
+        "SlurmdTimeout": "60",
         "ReturnToService": "2",
         "PropagateResourceLimits": "NONE",
         **_process_tracking(options),

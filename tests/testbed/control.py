@@ -57,7 +57,7 @@ def answer(server: socket.socket, obey: Callable[[str, str], None]) -> None:
     connection, _ = server.accept()
     # Whoever asked may have gone meanwhile.
     with suppress(OSError), connection, connection.makefile("rw") as stream:
-        connection.settimeout(5)
+        connection.settimeout(30)
         stream.write(json.dumps({"error": _carry_out(stream.readline(), obey)}) + "\n")
         stream.flush()
 

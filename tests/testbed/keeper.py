@@ -74,7 +74,7 @@ class Keeper:
         self._daemons.start_slurmctld()
         self._power_on(list(self._nodes.values()))
         self._wait_idle()
-        if self._options.accounting and not wait_until(self._daemons.registered, 30, 0.1):
+        if self._options.accounting and not wait_until(self._daemons.registered, 60, 0.1):
             raise ClusterError("slurmctld did not register with slurmdbd")
 
     def serve(self) -> NoReturn:

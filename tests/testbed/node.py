@@ -22,7 +22,7 @@ from tests.testbed.packages import program
 from tests.testbed.processes import wait_until
 
 ALL_BUT_PID = kernel.NEWNET | kernel.NEWUTS | kernel.NEWIPC | kernel.NEWNS
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Node:

@@ -14,6 +14,8 @@ from tests.testbed.errors import ClusterError
 from tests.testbed.processes import alive, all_pids, command_line, namespace, wait_until
 
 TESTBED = [sys.executable, "-m", "tests.testbed"]
+# A whole cluster comes up before a process runs there.
+_PATIENCE = 90.0
 
 
 @contextmanager
@@ -46,8 +48,8 @@ class Place:
             pids = [pid for pid in all_pids() if self._sleep.fullmatch(command_line(pid))]
             return {namespace(pid, "net") for pid in pids} - {0, namespace("self", "net")}
 
-        if not wait_until(lambda: len(networks()) == hosts, 30):
-            raise ClusterError(f"no processes on {hosts} hosts within 30 s")
+        if not wait_until(lambda: len(networks()) == hosts, _PATIENCE):
+            raise ClusterError(f"no processes on {hosts} hosts within {_PATIENCE:g} s")
         self._networks = networks()
 
     def left(self, inside: bool = False) -> list[str]:

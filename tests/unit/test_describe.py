@@ -58,8 +58,10 @@ WRONG_VALUES = [
     (tcp, "db_cpus", 0, "a whole number from 1 to 4096"),
     (tcp, "db_identifier", "a b", NAMES),
     (tcp, "security", "tls", "one of password, smartredis, open"),
+    (Orchestrator, "maxmemory", "8589934592gb", "less than 8 EiB"),
+    (Orchestrator, "maxmemory", "9" * 20, "less than 8 EiB"),
     (tcp, "maxmemory", "many", "a number with an optional unit k, kb, m, mb, g or gb"),
-    (uds, "socket_permissions", 700, "from 0o1 to 0o777, as in 0o700 (octal)"),
+    (uds, "socket_permissions", 800, "from 0o1 to 0o777, as in 0o700 (octal)"),
     (uds, "unix_socket", "relative", "an absolute path"),
     (uds, "unix_socket", "/" + "x" * 107, "at most 107 bytes long"),
     (uds, "unix_socket", "/" + "ü" * 54, "at most 107 bytes long"),
@@ -373,3 +375,22 @@ def test_a_module_is_where_it_was_when_it_was_named(tmp_path, monkeypatch):
     database = Orchestrator(module_paths=["lib/m.so", "/opt/n.so"])
     monkeypatch.chdir("/")
     assert database.module_paths == (str(tmp_path / "lib/m.so"), "/opt/n.so")
+
+
+def test_printed_descriptions_show_what_was_said_and_no_values_of_variables():
+    settings = RunSettings("echo", ["a b"], env_vars={"TOKEN": "secret"})
+    settings.set_tasks(2)
+    batch = BatchSettings(queue="debug")
+    model = Model("m", settings, params={"x": 1}, batch_settings=batch)
+    said = "exe='echo', exe_args=['a b'], run_command='auto', env_vars=['TOKEN'], tasks=2"
+    assert repr(settings) == f"RunSettings({said})"
+    assert str(batch) == "BatchSettings(queue='debug')"
+    assert str(model) == (
+        f"Model(name='m', run_settings=RunSettings({said}), params={{'x': 1}}, "
+        "batch_settings=BatchSettings(queue='debug'))"
+    )
+    ensemble = Ensemble("e", run_settings=RunSettings("echo"), replicas=3)
+    assert str(ensemble).startswith("Ensemble(name='e', members=3, run_settings=RunSettings(exe=")
+    database = str(Orchestrator("db", db_nodes=3, port=7000))
+    assert database.startswith("Orchestrator(db_identifier='db', db_nodes=3")
+    assert "port=7000" in database

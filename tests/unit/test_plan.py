@@ -218,9 +218,10 @@ def test_a_colocated_server_has_as_many_threads_as_cpus_or_fewer(facts, threads)
     assert directives(plan)["io-threads"] == (threads,)
 
 
-def test_the_socket_s_mode_is_octal():
+@pytest.mark.parametrize("permissions", [0o750, 750])
+def test_the_socket_s_mode_is_octal_also_in_smartsim_s_writing(permissions):
     model = Model("m", RunSettings("p"))
-    model.colocate_db_uds(socket_permissions=0o750)
+    model.colocate_db_uds(socket_permissions=permissions)
     colocation = model_job(model, "/r", "/p", machine=fake_machine()).colocation
     assert colocation is not None
     assert colocation.socket_mode == "750"

@@ -11,7 +11,7 @@ from hpcorch.errors import InputError, InputTypeError
 from hpcorch.journal import Run
 from hpcorch.schedulers.base import TaskState
 from hpcorch.snapshots import RunSnapshot, TaskSnapshot
-from hpcorch.startup import Progress
+from hpcorch.startup import Progress, has_moved
 
 RUNNING, QUEUED = TaskState.RUNNING, TaskState.QUEUED
 
@@ -86,3 +86,11 @@ def test_a_start_that_does_not_wait_takes_no_queue_timeout(tmp_path):
     exp = Experiment("lab", exp_path=tmp_path, launcher="local")
     with pytest.raises(InputError, match="leave out wait=False"):
         exp.start(exp.create_database(), wait=False, queue_timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("ports", "moved"),
+    [((7000,), False), ((7001,), True), ((7001, 7000, 7002), False), ((7003, 7001, 7002), True)],
+)
+def test_a_port_that_was_taken_shows_in_the_addresses(ports, moved):
+    assert has_moved(7000, [f"127.0.0.1:{port}" for port in ports]) is moved

@@ -64,6 +64,7 @@ print(sorted(m for m in sys.modules if m in heavy or m.startswith("hpcorch.")), 
         (["xyzzy"], 2, "the verbs are demo"),
         (["status", "--bogus"], 2, "unrecognized arguments: --bogus"),
         (["--bogus", "status"], 2, "unrecognized arguments: --bogus"),
+        (["status", ".", "db"], 2, "hint: hpcorch status --help shows what is allowed"),
         (["demo", "--path", "nowhere"], 2, "--path is 'nowhere'"),
     ],
 )

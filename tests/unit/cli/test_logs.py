@@ -187,6 +187,32 @@ def test_following_does_not_end_while_a_driver_submits(here, mocker, capfdbinary
     assert capfdbinary.readouterr().out == b"m[0]: hello\n"
 
 
+@pytest.mark.usefixtures("living")
+@pytest.mark.parametrize("names", [[], ["heat_0"]])
+def test_members_keep_their_names_while_their_ensemble_starts_anew(
+    names, here, mocker, capfdbinary
+):
+    where = fake_run(here, "heat", kind="ensemble")
+    table = where / "task-table"
+    table.mkdir()
+    (table / "names").write_text("heat_0\n")
+    say(here, "heat", "cold\n")
+
+    def anew(_: float) -> None:
+        if table.exists():
+            (table / "names").unlink()
+            table.rmdir()
+        else:
+            table.mkdir()
+            (table / "names").write_text("heat_0\n")
+            fake_run(here, "heat", kind="ensemble", code=0)
+            say(here, "heat", "cold\nwarm\n")
+
+    mocker.patch("time.sleep", side_effect=anew)
+    assert main(["logs", ".", *names, "-f"]) == 0
+    assert capfdbinary.readouterr().out == b"heat_0: cold\nheat_0: warm\n"
+
+
 def test_following_one_member_ends_with_it(here, capfdbinary):
     fake_run(here, "db", kind="database", elements=2, code=0)
     (here / "db" / "exit" / "1").unlink()

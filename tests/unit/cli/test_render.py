@@ -84,7 +84,7 @@ def test_two_databases_of_one_identifier_are_refused(here, capsys):
     ("words", "code", "message"),
     [
         (["render"], 2, "render what?"),
-        (["render", "cluster"], 2, "invalid choice"),
+        (["render", "cluster"], 2, "'cluster' is no kind of job"),
         (["render", "database", "--nodes", "many"], 2, "invalid int value: 'many'"),
         (["render", "database", "--nodes", "0"], 2, "db_nodes is 0"),
         (["render", "database", "--identifier", "a b"], 2, "db_identifier is 'a b'"),
@@ -121,3 +121,19 @@ def test_two_databases_of_one_identifier_are_refused(here, capsys):
 )
 def test_bad_words_end_in_one_sentence_and_a_code(words, code, message, here, capsys):
     refused(words, code, message, capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["database", "--time", ""], "--time is empty"),
+        (["database", "--queue", ""], "--queue is empty"),
+        (["database", "--account", ""], "--account is empty"),
+        (["database", "--scheduler", ""], "--scheduler is empty"),
+        (["model", "m", "--use", "", "--", "true"], "--use is empty"),
+        (["databse"], "'databse' is no kind of job and no FILE.toml"),
+        (["spec"], "the following arguments are required: FILE.toml\n"),
+    ],
+)
+def test_words_that_say_nothing_are_refused(words, message, here, capsys):
+    refused(["render", *words], 2, message, capsys)

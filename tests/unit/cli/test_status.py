@@ -92,6 +92,16 @@ def test_what_is_queued_is_shown_with_the_reason(here, mocker, capsys):
     assert capsys.readouterr().out.splitlines() == changes
 
 
+def test_a_refused_job_is_shown_with_the_refusal_and_no_logs_that_it_cannot_have(here, capsys):
+    journal = Journal(here / "exp")
+    run = Run("m", "model", str(here / "exp" / "m"), 1, 0, "t0", "slurm", 0.0)
+    journal.intend(run)
+    journal.rejected(run.parts[0], "sbatch refused the job: no such queue")
+    assert main(["status", "exp"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "m is Failed: sbatch refused the job: no such queue"
+
+
 def test_a_run_that_was_replaced_is_not_shown(here):
     where = here / "exp" / "m"
     journal = Journal(here / "exp")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +95,12 @@ def test_both_ways_to_make_a_client(address):
         with made as client:
             assert not client.key_exists("x")
             assert str(client) != repr(client)
+
+
+def test_the_order_of_old_programs_is_refused_with_the_one_of_today(address):
+    arguments: tuple[Any, ...] = (None, False)
+    with pytest.raises(InputTypeError, match=r"say Client\(cluster=False\)"):
+        Client(*arguments)
 
 
 def test_a_misspelled_variable_is_told(address, monkeypatch, capsys):

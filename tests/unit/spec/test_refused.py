@@ -112,8 +112,8 @@ RUN = 'run_settings = {exe = "sim"}'
             "",
         ),
         (
-            f"[model.m]\n{RUN}\ncolocate_db_uds = {{socket_permissions = 700}}",
-            "heat.toml: [model.m.colocate_db_uds] socket_permissions is 700",
+            f"[model.m]\n{RUN}\ncolocate_db_uds = {{socket_permissions = 800}}",
+            "heat.toml: [model.m.colocate_db_uds] socket_permissions is 800",
             "",
         ),
         (
