@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: ba53908536d5938ce329b4224e933bcc1104be666059cefd599b4b972a654855
+# sha256 of what follows: 296e992dda67e3c9f07a8d90099255a3a06a820dcaa2b62cc592f44bcf97aa1d
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -1170,10 +1170,11 @@ hpcorch_worker_settings() {
   HPCORCH_PIN_WORKERS=(taskset -c "$REPLY")
 }
 
-# hpcorch_inference WORD...: becomes hpcorch's Python program for models.
+# hpcorch_inference WORD...: becomes hpcorch's Python program for models. Files of the directory where it
+# runs, such as a queue.py of the user's, must not take the place of its modules.
 hpcorch_inference() {
   hpcorch_shield "$HPCORCH_PYTHON"
-  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env "${HPCORCH_WORKER_ENV[@]}" \
+  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env PYTHONSAFEPATH=1 "${HPCORCH_WORKER_ENV[@]}" \
     ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
 }
