@@ -38,6 +38,7 @@ from hpcorch.plan import (
     plan_database,
     plan_ensemble,
     plan_model,
+    unreadable,
 )
 from hpcorch.plan.configure import DEFAULT_MARKER
 from hpcorch.plan.launch import usual_command
@@ -190,7 +191,8 @@ class Builder:
         machine = self._machine_beside(model)
         program, *further = self._programs(model)
         target = replace(self._target(run_dir), mpi=self._mpi(model.run_settings))
-        return Plan((plan_model(model, program, uses, machine, target, further),))
+        job = plan_model(model, program, uses, machine, target, further)
+        return Plan((replace(job, warnings=unreadable(model)),))
 
     def ensemble(
         self,

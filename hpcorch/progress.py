@@ -90,6 +90,8 @@ def _table(lines: Sequence[tuple[str, ...]]) -> Table:
 
 
 def _states(shot: RunSnapshot) -> str:
+    if shot.state is TaskState.QUEUED and shot.reason:
+        return f"{shot.state}: {shot.reason}"
     if len(shot.tasks) == 1:
         return str(shot.tasks[0].state)
     counts = Counter(task.state for task in shot.tasks)

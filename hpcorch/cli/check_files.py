@@ -115,7 +115,11 @@ _PROBES: dict[str, Callable[[Path], bool]] = {
 def _clock(private: Path) -> Finding:
     mark = private / "clock"
     before = time.time()
-    mark.write_text("now")
+    try:
+        mark.write_text("now")
+    except OSError as error:
+        problem = f"{private.parent}: {error.strerror}"
+        return Finding("clock", "fail", problem, _OTHER_PLACE)
     # A slow file system is no wrong clock: it may have written at any time until now.
     after, written = time.time(), mark.stat().st_mtime
     return skew(min(written - before, 0.0) + max(written - after, 0.0))

@@ -149,6 +149,12 @@ class Model(Attachments):
         return list(dict.fromkeys(names))
 
     @property
+    def incoming_without_names(self) -> list[str]:
+        """The models among them whose keys do not begin with their names."""
+        models = (entity for entity in self._incoming if isinstance(entity, Model))
+        return [model.name for model in models if not model.query_key_prefixing()]
+
+    @property
     def colocated(self) -> bool:
         """Whether the model brings its own database."""
         return self.colocation is not None

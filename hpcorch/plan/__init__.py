@@ -21,7 +21,7 @@ from hpcorch.plan.jobs import (
     suffix,
 )
 from hpcorch.plan.limits import array_size, check_limits, check_site
-from hpcorch.plan.model import plan_model
+from hpcorch.plan.model import plan_model, unreadable
 from hpcorch.plan.seats import Seats, picture, seats
 from hpcorch.plan.table import NodeFiles
 
@@ -52,4 +52,5 @@ __all__ = [
     "plan_model",
     "seats",
     "suffix",
+    "unreadable",
 ]

@@ -106,6 +106,15 @@ def _key_variables(model: Model) -> list[str]:
     return found
 
 
+def unreadable(model: Model) -> tuple[str, ...]:
+    """Return a warning for each model whose keys are looked for under another name than theirs."""
+    return tuple(
+        f"{model.name} looks for keys that begin with {name}, and those of {name} do not: "
+        f"enable_key_prefixing of {name} lets them"
+        for name in model.incoming_without_names
+    )
+
+
 def _resources(model: Model, target: Target) -> Resources:
     settings, batch = model.run_settings, model.batch
     hosts = batch.hosts or settings.hosts

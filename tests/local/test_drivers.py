@@ -51,6 +51,18 @@ def test_members_are_found_by_their_names(exp):
         ensemble["ens_12"]
 
 
+def test_keys_that_are_looked_for_under_a_name_that_they_lack_are_told_of(exp, capsys):
+    writer = exp.create_model("writer", ECHO)
+    reader = exp.create_model("reader", ECHO)
+    reader.register_incoming_entity(writer)
+    told = "reader looks for keys that begin with writer, and those of writer do not: "
+    exp.start(reader)
+    assert told in capsys.readouterr().out
+    writer.enable_key_prefixing()
+    exp.start(reader)
+    assert told not in capsys.readouterr().out
+
+
 def test_arguments_are_replaced_and_the_program_runs_again(exp):
     model = bash_model(exp, "m", "mkdir -p models; echo x >>models/mine; cat models/mine")
     exp.start(model)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hpcorch import TaskState
+from hpcorch.cli.check_files import run_directory
 from hpcorch.errors import StartFailed
 from tests.helpers import bash_model, free_port
 
@@ -50,6 +51,16 @@ def test_a_program_s_server_says_why_it_cannot_write_its_files(exp, small, capsy
     exp.start(model)
     assert exp.get_status(model) == [TaskState.FAILED]
     assert f"{said} {small}" in capsys.readouterr().out
+    assert [path.name for path in small.iterdir()] == ["fill"]
+
+
+def test_the_doctor_tells_of_a_full_disk(small):
+    fill(small, 0)
+    found = {finding.check: finding for finding in run_directory(small)}
+    failed = [name for name, finding in found.items() if finding.status == "fail"]
+    assert failed == ["rename", "hard links", "clock"]
+    assert found["clock"].detail == f"{small}: No space left on device"
+    assert found["free space"].status == "warn"
     assert [path.name for path in small.iterdir()] == ["fill"]
 
 
