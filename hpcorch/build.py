@@ -21,11 +21,11 @@ from hpcorch.describe.ensemble import Ensemble
 from hpcorch.describe.model import Model
 from hpcorch.describe.orchestrator import Orchestrator
 from hpcorch.describe.settings import RunSettings
-from hpcorch.errors import InputError, SchedulerError
+from hpcorch.errors import InputError, SchedulerError, SecurityError
 from hpcorch.frameworks import check_frameworks
 from hpcorch.module.library import find_module
 from hpcorch.nodefiles import node_lists
-from hpcorch.paths import templates_dir
+from hpcorch.paths import distrust, templates_dir
 from hpcorch.plan import (
     DatabaseUse,
     Machine,
@@ -147,16 +147,32 @@ class Builder:
         """Return what is known of the server and the tools around it; raises ServerNotFound."""
         if self._machine is None:
             found = server.find_server(self._environ, self._site.server or None)
-            conf = server.conf_from_environment(self._environ) or self._site.server_conf
             self._machine = Machine(
                 server=found,
                 server_environment=server.allocator_environment(found),
-                server_conf=conf,
+                server_conf=self._server_conf(),
                 cli=server.find_cli(self._environ, found) or "",
                 openssl=shutil.which("openssl", path=self._environ.get("PATH")) is not None,
                 module=str(find_module(self._environ) or ""),
             )
         return self._machine
+
+    def _server_conf(self) -> str:
+        """Return the configuration that servers include, which may load code into them.
+
+        Raises SecurityError when others can change the site's.
+        """
+        named, conf = server.conf_from_environment(self._environ), self._site.server_conf
+        if named or not conf:
+            return named or ""
+        try:
+            reason = distrust(Path(conf))
+        except OSError:
+            # It may be on the nodes only.
+            return conf
+        if reason is not None:
+            raise SecurityError(f"server_conf of the site: {reason[0]}", reason[1])
+        return conf
 
     def database(self, database: Orchestrator, run_dir: Path) -> Plan:
         """Plan a standard database; raises InputError or SecurityError."""

@@ -165,10 +165,7 @@ class Experiment(Describer):
         ServerNotFound, SchedulerError, or StartFailed with the cause.
         """
         chosen = self._roster.distinct(entities)
-        if queue_timeout is not None:
-            check.seconds("queue_timeout", queue_timeout)
-            if not wait:
-                raise InputError("queue_timeout is for start that waits: leave out wait=False")
+        _check_timeout(queue_timeout, wait=wait)
         names = [entity.name for entity in chosen]
         self._ledger.refuse_if_running(self._ledger.submitted(names))
         built = self._prepare(chosen, only)
@@ -178,10 +175,7 @@ class Experiment(Describer):
             startup = Startup(self._scheduler, self._ledger.tracker, self._log, queue_timeout)
             for run, database, port in databases if wait else ():
                 startup.wait(run, database, port)
-            for entity, item in built:
-                if not isinstance(entity, Orchestrator):
-                    begun.append(self._starter.submit(item, begun))
-            programs = begun[len(databases) :]
+            programs = self._starter.start_programs(built, begun)
             if block and wait and programs:
                 with progress.watching(self._log) as show:
                     self._ledger.wait(programs, show)
@@ -308,6 +302,14 @@ class Experiment(Describer):
         """Return a table of all runs; `style` is a table format of the tabulate package."""
         rows = self._ledger.snapshots()
         return report.table(rows, {self._scheduler.name: self._scheduler}, style)
+
+
+def _check_timeout(seconds: float | None, *, wait: bool) -> None:
+    if seconds is None:
+        return
+    check.seconds("queue_timeout", seconds)
+    if not wait:
+        raise InputError("queue_timeout is for start that waits: leave out wait=False")
 
 
 def _ignore(_: Sequence[RunSnapshot]) -> None:

@@ -39,8 +39,10 @@ def frameworks(python: str) -> dict[str, str]:
     Raises InputError when it cannot run model workers.
     """
     words = (python, "-m", "hpcorch.inference", "frameworks")
+    # What lies where the driver runs is not what the workers import.
+    env = {"PYTHONSAFEPATH": "1"}
     try:
-        done = shell.run(shell.Command(words, timeout=_PYTHON_SECONDS))
+        done = shell.run(shell.Command(words, env=env, timeout=_PYTHON_SECONDS))
         found: dict[str, str] = json.loads(done.out) if done.code == 0 else {}
     except (SchedulerError, ValueError) as error:
         raise InputError(f"{python} cannot run model workers: {error}") from error

@@ -26,13 +26,15 @@ _LOCK_SECONDS = 300.0
 class Part:
     """One scheduler job of a run: its next `elements`, submitted with a token of its own.
 
-    `refusal` tells why it was `rejected`, in the words of whoever knew.
+    `refusal` tells why it was `rejected`, in the words of whoever knew. `host` is the machine of
+    which the job is a process; empty for a job of a batch system.
     """
 
     token: str
     elements: int
     job: JobId | None = None
     rejected: bool = False
+    host: str = ""
     refusal: str = ""
 
 
@@ -95,6 +97,12 @@ class Run:
         return all(part.rejected or part.job is not None for part in self.parts)
 
     @property
+    def elsewhere(self) -> str:
+        """The other machine of which it is a process; empty when it can be seen from here."""
+        host = next((part.host for part in self.parts if part.host), "")
+        return "" if host == this_host() else host
+
+    @property
     def mark(self) -> str:
         """What the tasks of this run write into their records: the job id, of several the token."""
         if len(self.parts) > 1:
@@ -137,6 +145,11 @@ class Run:
         """Return the run with the part of that token replaced."""
         known = (part if item.token == part.token else item for item in self.parts)
         return replace(self, parts=tuple(known))
+
+
+def this_host() -> str:
+    """Return the name of this machine."""
+    return os.uname().nodename
 
 
 class Journal:
@@ -227,7 +240,9 @@ class Journal:
     def submitted(self, part: Part) -> None:
         """Say under which id the scheduler accepted a part of a run."""
         assert part.job is not None
-        self._append("submitted", token=part.token, job=part.job.job, cluster=part.job.cluster)
+        where = {"host": part.host} if part.host else {}
+        job, cluster = part.job.job, part.job.cluster
+        self._append("submitted", token=part.token, job=job, cluster=cluster, **where)
 
     def rejected(self, part: Part, reason: str) -> None:
         """Say that the scheduler refused a part of a run."""
@@ -289,7 +304,8 @@ def _apply(runs: dict[str, Run], event: Mapping[str, Any], exp_path: Path) -> No
         run = runs[event["token"].partition("_")[0]]
         part = next(item for item in run.parts if item.token == event["token"])
         if kind == "submitted":
-            part = replace(part, job=JobId(event["job"], event["cluster"]))
+            job = JobId(event["job"], event["cluster"])
+            part = replace(part, job=job, host=str(event.get("host", "")))
         else:
             part = replace(part, rejected=True, refusal=str(event.get("reason", "")))
         runs[run.token] = run.with_part(part)

@@ -66,15 +66,16 @@ class Ledger:
         """Return what any driver has submitted here under these names."""
         return [run for run in self.journal.runs() if run.entity in names and run.job]
 
-    def refuse_if_running(self, runs: Sequence[Run]) -> None:
+    def refuse_if_running(self, runs: Sequence[Run]) -> str:
         """Refuse to start what any driver has started here and nobody has stopped.
 
         A job that was stopped or has done its work, and is still on its way out, is waited for a
-        little while. How the runs ended is noted: the next one will replace their records.
+        little while. How the runs ended is noted: the next one will replace their records. Returns
+        the machine on which the last run may still be alive, since it has left no record here.
         """
         self._ended |= {run.token for run in runs if self.tracker.has_ended(run)}
         # Records of tasks that ran again are gone: the scheduler's word is enough here.
-        tracker = Tracker(self._scheduler, patient=False)
+        tracker = Tracker(self._scheduler, patient=False, near_only=True)
         end = time.monotonic() + _GOING_SECONDS
         while (shot := _alive(shots := tracker.snapshot(runs))) is not None:
             going = shot.run.stopped or shot.run.token in self._ended
@@ -90,6 +91,8 @@ class Ledger:
         for shot in shots:
             seen = self.tracker.has_ended(shot.run)
             pastruns.note(self.snapshot(shot.run) if seen else shot)
+        lost = any(task.state is TaskState.LOST for shot in shots[-1:] for task in shot.tasks)
+        return runs[-1].elsewhere if lost else ""
 
     def to_run_again(self, ensemble: str, members: int, only: str) -> list[int]:
         """Return the numbers of an ensemble's members that are to run again; `only` as in start.

@@ -103,6 +103,16 @@ class Starter:
                 started.append((run, database, entity.port))
         return started
 
+    def start_programs(self, built: Sequence[tuple[Entity, Built]], begun: list[Run]) -> list[Run]:
+        """Submit what is no database, and return it; it is `begun` as start_databases says."""
+        started: list[Run] = []
+        for entity, item in built:
+            if not isinstance(entity, Orchestrator):
+                run = self.submit(item, begun)
+                begun.append(run)
+                started.append(run)
+        return started
+
     def submit(self, built: Built, begun: list[Run]) -> Run:
         """Submit an entity; when only some of its jobs are accepted, they are `begun` already."""
         token, journal = built.job.token, self._ledger.journal
@@ -110,7 +120,10 @@ class Starter:
             if missing:
                 self._log.warning(f"{missing}: nothing may be started twice at the same time here")
             earlier = [run for run in journal.runs() if run.entity == built.job.name]
-            self._ledger.refuse_if_running(recover(earlier, self._scheduler, journal))
+            there = self._ledger.refuse_if_running(recover(earlier, self._scheduler, journal))
+            if there:
+                name = built.job.name
+                self._log.warning(f"{name} left no record of its end on {there}: it may run there")
             try:
                 submit(built, self._scheduler, journal, len(earlier))
             except (SchedulerError, StorageError, KeyboardInterrupt, Terminated):

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from hpcorch import rundir, shell
 from hpcorch.database import Database
 from hpcorch.errors import HpcorchError, SchedulerError
-from hpcorch.journal import Journal, Run
+from hpcorch.journal import Journal, Run, this_host
 from hpcorch.log import get_logger
 from hpcorch.schedulers.base import JobRef, Scheduler
 from hpcorch.snapshots import RunSnapshot
@@ -56,13 +56,17 @@ def stop(
     ending = [_marked(shot, only.get(shot.run.token)) for shot in shots if _is_alive(shot, only)]
     if not ending:
         return shots
-    _note(ending, journal)
+    # What can be seen on its own machine only; its address may be that of another database here.
+    far = [run for run in ending if run.elsewhere]
+    ending = [run for run in ending if not run.elsewhere]
+    if ending:
+        _note(ending, journal)
     marked = {run.token: run for run in ending}
     runs = [marked.get(run.token, run) for run in runs]
     if silence:
         # Every further question would take as long to fail as this one did.
         get_logger("stop").warning("the scheduler could not be asked: %s", silence)
-    failures = []
+    failures = _out_of_reach(far, scheduler)
     for services in (False, True):
         kind = [run for run in ending if run.is_service == services]
         try:
@@ -145,6 +149,18 @@ def _stop_kind(runs: Sequence[Run], scheduler: Scheduler, grace: float, silence:
         names = ", ".join(scheduler.job_label(ref) for ref in left)
         raise SchedulerError(f"these jobs are still alive after they were killed: {names}")
     _await_departure(scheduler, [run for run in runs if run.stopped])
+
+
+def _out_of_reach(far: Sequence[Run], scheduler: Scheduler) -> list[SchedulerError]:
+    """Return what is to be said of runs that are processes of other machines."""
+    return [
+        SchedulerError(
+            f"{run.entity} is the job {scheduler.job_label(run.refs()[0])} of {run.elsewhere}, and "
+            f"this is {this_host()}",
+            f"stop it on {run.elsewhere}",
+        )
+        for run in far
+    ]
 
 
 def _cancel(

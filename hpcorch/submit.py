@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpcorch import rundir, shell
 from hpcorch.errors import CommandFailed, CommandTimeout, SchedulerError, SubmitAmbiguous
-from hpcorch.journal import Journal, Part, Run
+from hpcorch.journal import Journal, Part, Run, this_host
 from hpcorch.plan import DatabaseJob, Job, Plan
 from hpcorch.render import Script
 from hpcorch.schedulers.base import JobId, Scheduler, Submittable
@@ -81,7 +81,8 @@ def submit(built: Built, scheduler: Scheduler, journal: Journal, run_id: int) ->
     journal.intend(run)
     for item, part in zip(built.plan.jobs, run.parts, strict=True):
         try:
-            accepted = replace(part, job=_call(_request(item, part, scheduler), scheduler))
+            job_id = _call(_request(item, part, scheduler), scheduler)
+            accepted = replace(part, job=job_id, host=_host(scheduler))
         except CommandFailed as error:
             for left in run.parts[item.chunk.part :]:
                 journal.rejected(left, error.message)
@@ -89,6 +90,11 @@ def submit(built: Built, scheduler: Scheduler, journal: Journal, run_id: int) ->
         journal.submitted(accepted)
         run = run.with_part(accepted)
     return run
+
+
+def _host(scheduler: Scheduler) -> str:
+    """Return the machine of which a new job is a process, nothing for a batch system's."""
+    return "" if scheduler.is_batch else this_host()
 
 
 def _part(job: Job) -> Part:
@@ -114,7 +120,8 @@ def look_up(run: Run, scheduler: Scheduler) -> Run:
             found = scheduler.parse_find(asked, part.token)
             # A job that has ended already is in no queue, but it has left its id.
             job = found or rundir.job_of_token(Path(run.directory), part.token)
-            run = run.with_part(replace(part, job=job))
+            host = _host(scheduler) if found else ""
+            run = run.with_part(replace(part, job=job, host=host))
     return run
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from hpcorch import pastruns, rundir, shell
 from hpcorch.errors import SchedulerError
-from hpcorch.journal import Part, Run
+from hpcorch.journal import Part, Run, this_host
 from hpcorch.pollcache import Answer, PollCache
 from hpcorch.rundir import ExitRecord
 from hpcorch.schedulers.base import (
@@ -70,7 +70,8 @@ class Tracker:
     `poll_seconds` may shorten the scheduler's own poll_floor for a moment. A tracker that looks
     only once is not `patient`: it takes the word of the scheduler for tasks that have no record.
     `cache` is the directory by which processes share a batch system's answers. A `blind` one never
-    asks the scheduler and knows only what the tasks themselves recorded.
+    asks the scheduler and knows only what the tasks themselves recorded. What is a process of
+    another machine and has left no record is Unknown here, or with `near_only` taken to be gone.
     """
 
     def __init__(
@@ -81,8 +82,10 @@ class Tracker:
         patient: bool = True,
         cache: Path | None = None,
         blind: bool = False,
+        near_only: bool = False,
     ) -> None:
         self._blind = blind
+        self._near_only = near_only
         self._scheduler = scheduler
         self._patient = patient
         floor = scheduler.poll_floor
@@ -249,6 +252,10 @@ class Tracker:
     ) -> None:
         key = (run.token, index)
         stop_wanted = run.stop_wanted(index)
+        unseen = asked and native is None and record is None and not self._near_only
+        if unseen and run.elsewhere:
+            there = f"it is a process of {run.elsewhere}, and this is {this_host()}"
+            native = TaskStatus(TaskState.RUNNING if begun else TaskState.UNKNOWN, reason=there)
         ended = native is None or (native.state.terminal and native.code is None)
         gone = asked and ended
         # A task that the scheduler ended before it began will never write a record.

@@ -81,11 +81,15 @@ class Watcher:
     """Follows runs of any number of schedulers, each asked once for all of its runs.
 
     One that looks only once is not `patient`: it takes the schedulers' word for what has ended.
-    `where` is a directory whose processes share what schedulers answer.
+    `where` is a directory whose processes share what schedulers answer; `near_only` is as in
+    Tracker.
     """
 
-    def __init__(self, *, patient: bool = True, where: str | None = None) -> None:
+    def __init__(
+        self, *, patient: bool = True, where: str | None = None, near_only: bool = False
+    ) -> None:
         self._patient = patient
+        self._near_only = near_only
         self._cache = None if where is None else journal_of(where).directory
         self.schedulers: dict[str, Scheduler] = {}
         self._trackers: dict[str, Tracker] = {}
@@ -106,7 +110,10 @@ class Watcher:
         for name in {run.scheduler for run in runs}:
             if name not in self._trackers:
                 self._trackers[name] = Tracker(
-                    self.scheduler(name), patient=self._patient, cache=self._cache
+                    self.scheduler(name),
+                    patient=self._patient,
+                    cache=self._cache,
+                    near_only=self._near_only,
                 )
             places = [place for place, run in enumerate(runs) if run.scheduler == name]
             found = self._trackers[name].snapshot([runs[place] for place in places])

@@ -77,7 +77,7 @@ def run(args: Namespace) -> int:
     spec = read_spec(args.spec)
     entities = chosen(spec, args.names)
     output.messages_aside(spec.name)
-    watcher = Watcher(patient=False, where=spec.exp_path)
+    watcher = Watcher(patient=False, where=spec.exp_path, near_only=True)
     before = watcher.snapshot(latest(_runs(spec)))
     if args.only is None:
         _refuse_twice(spec, entities, before)

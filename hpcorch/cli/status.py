@@ -180,6 +180,8 @@ def _note(shot: RunSnapshot, now: Service | None, where: str) -> str:
         # What was never accepted has no logs.
         logs = output.command("hpcorch", "logs", where, name)
         return f"{told}; next: {logs}" if shot.run.job else told
+    if shot.run.elsewhere and not shot.state.terminal:
+        return f"{name} may have ended: {shot.reason}"
     if now is None:
         waits = shot.state is TaskState.QUEUED and shot.reason
         return report.change(shot) if waits else ""

@@ -1,7 +1,8 @@
 """Where the databases that this user started are listed by address.
 
-A directory of symbolic links, one an address, each to the `address.json` of its database. With it
-`Client(cluster, address)` finds the credentials of a database that the same user started.
+A directory of symbolic links, one an address (and machine, for loopback addresses and sockets),
+each to the `address.json` of its database. With it `Client(cluster, address)` finds the credentials
+of a database that the same user started.
 """
 
 from __future__ import annotations
@@ -82,4 +83,10 @@ def _plain(address: str) -> str:
 
 
 def _link_name(address: str) -> str:
-    return _plain(address).replace("/", "%2F")
+    """Return the name of an address's link; what leads nowhere but to this machine names it too.
+
+    Many machines may share one home.
+    """
+    plain = _plain(address).replace("/", "%2F")
+    near = plain.startswith(("127.", "%2F"))
+    return f"{os.uname().nodename} {plain}" if near else plain

@@ -186,7 +186,8 @@ class Ensemble(Attachments):
 
     def _makes(self, name: str) -> bool:
         head, _, number = name.rpartition("_")
-        return head == self.name and number.isdecimal() and int(number) < self._generated
+        made = number.isdecimal() and int(number) < self._generated and str(int(number)) == number
+        return head == self.name and made
 
     def enable_key_prefixing(self) -> None:
         """Let each member's keys begin with its name, as they do from the start."""

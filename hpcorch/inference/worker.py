@@ -78,12 +78,7 @@ def serve(options: WorkerOptions) -> None:
     key_of = _keys(router, shard) if module else str
     service = Service(router, shelf, options.max_request, key_of)
     admission = Admission(options.max_request, options.max_memory)
-    listener = Listener(service, admission, settings.credentials)
-    listener.listen_local(options.socket)
-    port = listener.listen_tcp(options.host) if options.host else 0
-    address = WorkerAddress(
-        options.name, workers.this_node(), str(options.socket), options.host, port
-    )
+    address = _listening(options, Listener(service, admission, settings.credentials))
 
     def announce() -> None:
         workers.publish(router, address)
@@ -105,11 +100,23 @@ def serve(options: WorkerOptions) -> None:
         Desk(shard, options.name, asked, shelf, wait, patience, together).start()
     options.ready.touch()
     LOG.info("%s is ready", address)
-    while not (service.is_stuck() or asked.is_stuck()):
+    _look_after(service, asked)
+
+
+def _look_after(*services: Service) -> None:
+    """End the process when a run does not come to an end."""
+    while not any(service.is_stuck() for service in services):
         # The work is done by other threads; this one only looks after them.
         time.sleep(_LOOK_SECONDS)
     LOG.error("a run does not come to an end: the worker begins anew")
     os._exit(1)
+
+
+def _listening(options: WorkerOptions, listener: Listener) -> WorkerAddress:
+    """Let callers in; return where."""
+    listener.listen_local(options.socket)
+    port = listener.listen_tcp(options.host) if options.host else 0
+    return WorkerAddress(options.name, workers.this_node(), str(options.socket), options.host, port)
 
 
 def _shard(settings: Settings, options: WorkerOptions) -> Server:

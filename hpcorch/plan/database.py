@@ -42,13 +42,10 @@ def plan_database(
     refuse_unlike(database, target.scheduler, target.site)
     shards = database.db_nodes
     placed = spread(database, target.scheduler)
-    default = ("auto",) if placed.remote else ("lo",)
-    interfaces = database.interfaces or target.site.interface or default
+    interfaces = database.interfaces or target.site.interface or _usual_interfaces(placed)
     bus_tls, warnings = bus_security(database, machine, interfaces)
     pins = shard_cpus(database, placed.per_host)
-    resources = with_defaults(_resources(database, target.token, placed, pins), target)
-    warned = _warn_seconds(database, walltime_seconds(resources.walltime))
-    resources = replace(resources, warn_seconds=warned)
+    resources = _resources(database, target, placed, pins)
     # On a node of its own a shard takes the first port; on a shared one shard i starts i further.
     port_step = placed.per_host if resources.exclusive else shards
     return DatabaseJob(
@@ -75,6 +72,10 @@ def plan_database(
         run_args=_run_args(database, target.scheduler, gang=placed.gang),
         workers=worker_plan(database.workers, database.attachments, target, own=True),
     )
+
+
+def _usual_interfaces(placed: Spread) -> tuple[str, ...]:
+    return ("auto",) if placed.remote else ("lo",)
 
 
 def _server(
@@ -106,12 +107,12 @@ def refuse_unless_batch(
 
 
 def _resources(
-    database: Orchestrator, token: str, placed: Spread, pins: Sequence[Sequence[int]]
+    database: Orchestrator, target: Target, placed: Spread, pins: Sequence[Sequence[int]]
 ) -> Resources:
     batch = database.batch
-    return Resources(
+    wanted = Resources(
         name=database.name,
-        token=token,
+        token=target.token,
         elements=placed.elements,
         nodes=placed.nodes,
         tasks_per_node=placed.per_host if placed.remote else 1,
@@ -127,6 +128,7 @@ def _resources(
         features=batch.node_features,
         extra=tuple(batch.args.items()),
     )
+    return _warned(database, with_defaults(wanted, target))
 
 
 def _run_args(database: Orchestrator, scheduler: Scheduler, *, gang: bool) -> tuple[str, ...]:
@@ -147,12 +149,15 @@ def _run_args(database: Orchestrator, scheduler: Scheduler, *, gang: bool) -> tu
     )
 
 
-def _warn_seconds(database: Orchestrator, walltime: int) -> int:
+def _warned(database: Orchestrator, resources: Resources) -> Resources:
+    """Return the request with how long before its walltime ends the script wants a signal."""
+    walltime = walltime_seconds(resources.walltime)
     if walltime < _SHORTEST_WARNED_WALLTIME:
-        return 0
-    if database.checkpoint_seconds is None:
-        return _WARN_SECONDS
-    return max(_WARN_SECONDS, min(walltime // 10, _LONGEST_SAVING))
+        return resources
+    seconds = _WARN_SECONDS
+    if database.checkpoint_seconds is not None:
+        seconds = max(_WARN_SECONDS, min(walltime // 10, _LONGEST_SAVING))
+    return replace(resources, warn_seconds=seconds)
 
 
 def _last_port(database: Orchestrator, port_step: int, *, bus_tls: bool) -> int:

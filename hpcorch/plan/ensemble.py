@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from hpcorch.describe.ensemble import Ensemble
@@ -53,6 +53,19 @@ def plan_ensemble(
         groups.setdefault(_shared(job, ensemble), []).append(number)
     if not rows:
         raise InputError(f"ensemble {ensemble.name} has no members", "add_model adds some")
+    return _assembled(ensemble, groups, rows, lists, target, whole=only is None)
+
+
+def _assembled(
+    ensemble: Ensemble,
+    groups: Mapping[ModelJob, Sequence[int]],
+    rows: Mapping[int, str],
+    lists: Mapping[NodeFiles, int],
+    target: Target,
+    *,
+    whole: bool,
+) -> Plan:
+    """Return the plan of members that are grouped by their job; not `whole`: of some only."""
     order = [number for numbers in groups.values() for number in numbers]
     jobs = [_sized(job, len(numbers), len(rows), target) for job, numbers in groups.items()]
     odd = (text for item in lists for text in item.warnings)
@@ -61,13 +74,13 @@ def plan_ensemble(
         jobs = [replace(job, puts_files=True) for job in jobs]
     lines = [rows[number] for number in order]
     table = ["".join(lines[at : at + TABLE_ROWS]) for at in range(0, len(lines), TABLE_ROWS)]
-    plain = only is None and order == sorted(order)
+    plain = whole and order == sorted(order)
     return Plan(
         tuple(jobs),
         tuple(table),
         () if plain else tuple(order),
         tuple(ensemble.member_names),
-        again=only is not None,
+        again=not whole,
         file_lists=tuple(item.text for item in lists),
     )
 

@@ -25,8 +25,8 @@ hpcorch_prepare_ranks() {
   )"
 }
 
-# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else can
-# know its name.
+# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else knows
+# its name before it is there on some node.
 hpcorch_find_shared() {
   hpcorch_node_name
   if [[ ! -d $HPCORCH_TMPDIR || ! -w $HPCORCH_TMPDIR ]]; then HPCORCH_TMPDIR=/tmp; fi
@@ -41,6 +41,14 @@ hpcorch_remove_leftovers() {
       flock --nonblock "$home/alive" rm -rf -- "$home" || true
     fi
   done
+}
+
+# hpcorch_refuse_planted: ends this process if somebody else has made that directory: what they say in
+# there would lead the program to a server of theirs.
+hpcorch_refuse_planted() {
+  if [[ -L $HPCORCH_SHARED ]] || [[ -e $HPCORCH_SHARED && ! -O $HPCORCH_SHARED ]]; then
+    hpcorch_fail "$HPCORCH_SHARED on $HPCORCH_NODE was made by somebody else"
+  fi
 }
 
 # hpcorch_join_node: takes part in this node's server until this process ends, however it ends. The
@@ -59,6 +67,7 @@ hpcorch_join_node() {
     mv -- "$HPCORCH_SHARED/alive.new" "$HPCORCH_SHARED/alive"
     mv -- "$HPCORCH_SHARED/lock.new" "$HPCORCH_SHARED/lock"
   else
+    hpcorch_refuse_planted
     hpcorch_clock
     deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
     until [[ -e $HPCORCH_SHARED/lock ]]; do

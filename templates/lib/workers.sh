@@ -34,10 +34,11 @@ hpcorch_worker_settings() {
   HPCORCH_PIN_WORKERS=(taskset -c "$REPLY")
 }
 
-# hpcorch_inference WORD...: becomes hpcorch's Python program for models.
+# hpcorch_inference WORD...: becomes hpcorch's Python program for models. Files of the directory where it
+# runs, such as a queue.py of the user's, must not take the place of its modules.
 hpcorch_inference() {
   hpcorch_shield "$HPCORCH_PYTHON"
-  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env "${HPCORCH_WORKER_ENV[@]}" \
+  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env PYTHONSAFEPATH=1 "${HPCORCH_WORKER_ENV[@]}" \
     ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
 }

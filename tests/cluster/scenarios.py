@@ -140,7 +140,7 @@ class Lab:
 
     def jobs(self, *options: str) -> list[str]:
         """The ids of the jobs in the queue, one for each element."""
-        return self.cluster.run(["squeue", "-h", "-r", "-o", "%i", *options]).stdout.split()
+        return self.cluster.queue("-r", "-o", "%i", *options)
 
     def await_database(self, name: str = "orchestrator") -> None:
         until((self / name / "address.env").exists, f"the address of {name}")

@@ -184,7 +184,7 @@ class Lab:
     def jobs(self) -> list[str]:
         """Return the jobs of this experiment that Slurm knows, ended ones too."""
         tokens = {event["token"] for event in self.journal() if event["event"] == "intent"}
-        lines = self.cluster.run(["squeue", "-h", "-t", "all", "-o", "%F|%k"]).stdout.splitlines()
+        lines = self.cluster.queue("-t", "all", "-o", "%F|%k")
         pairs = (line.split("|", 1) for line in lines)
         return sorted({job for job, note in pairs if note.removeprefix("hpcorch:") in tokens})
 
@@ -224,12 +224,12 @@ class Lab:
         """
         until(lambda: self.generation(index) == 1, f"the second life of shard {index}", 120)
 
-    def queue(self) -> str:
-        return self.cluster.run(["squeue", "-h"]).stdout
+    def queue(self) -> list[str]:
+        return self.cluster.queue("-o", "%j")
 
     def queue_of(self, name: str) -> list[str]:
         """Return the ids of the jobs of that name in the queue."""
-        return self.cluster.run(["squeue", "-h", "-o", "%i", "-n", name]).stdout.split()
+        return self.cluster.queue("-o", "%i", "-n", name)
 
     def node(self, index: int) -> str:
         """Return the node that a shard runs on."""
@@ -340,9 +340,7 @@ exec {real} "$@"
         """Wait until neither Slurm nor any node has anything of ours."""
 
         def left() -> list[str]:
-            asked = ["squeue", "-h", "-o", "%j %i %T"]
-            jobs = self.cluster.run(asked).stdout.splitlines()
-            return [job for job in jobs if not job.startswith("other ")]
+            return [job for job in self.queue() if job != "other"]
 
         until(lambda: not left(), "an empty queue")
         if not self.queue():

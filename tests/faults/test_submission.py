@@ -121,4 +121,4 @@ def test_a_refusal_of_slurm_is_told_in_its_own_words(cluster: Cluster, lab: Lab)
     assert "CommandFailed: sbatch refused the job: " in ended.said.splitlines()[-1]
     assert "Invalid feature specification" in ended.said.splitlines()[-1]
     assert lab.jobs() == []
-    assert lab.queue() == ""
+    assert lab.queue() == []

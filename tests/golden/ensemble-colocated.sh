@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: be60e5d8d25959cab150e2da12a44cb601fde0fc49d40427a660f34083747bb5
+# sha256 of what follows: 7ba66dc5431e810f341517ab4e13194ff94505ecd4dacf63ddff1ef9cac0accc
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -1134,8 +1134,8 @@ hpcorch_prepare_ranks() {
   )"
 }
 
-# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else can
-# know its name.
+# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else knows
+# its name before it is there on some node.
 hpcorch_find_shared() {
   hpcorch_node_name
   if [[ ! -d $HPCORCH_TMPDIR || ! -w $HPCORCH_TMPDIR ]]; then HPCORCH_TMPDIR=/tmp; fi
@@ -1150,6 +1150,14 @@ hpcorch_remove_leftovers() {
       flock --nonblock "$home/alive" rm -rf -- "$home" || true
     fi
   done
+}
+
+# hpcorch_refuse_planted: ends this process if somebody else has made that directory: what they say in
+# there would lead the program to a server of theirs.
+hpcorch_refuse_planted() {
+  if [[ -L $HPCORCH_SHARED ]] || [[ -e $HPCORCH_SHARED && ! -O $HPCORCH_SHARED ]]; then
+    hpcorch_fail "$HPCORCH_SHARED on $HPCORCH_NODE was made by somebody else"
+  fi
 }
 
 # hpcorch_join_node: takes part in this node's server until this process ends, however it ends. The
@@ -1168,6 +1176,7 @@ hpcorch_join_node() {
     mv -- "$HPCORCH_SHARED/alive.new" "$HPCORCH_SHARED/alive"
     mv -- "$HPCORCH_SHARED/lock.new" "$HPCORCH_SHARED/lock"
   else
+    hpcorch_refuse_planted
     hpcorch_clock
     deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
     until [[ -e $HPCORCH_SHARED/lock ]]; do

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 7fba50ae8c2ce62f70fdbd42f961acc3ecc88137ddb7755707ff05d104e640a5
+# sha256 of what follows: fc4d39c6308a8c593fc02b62250b4f6012901e88c46a9b3c50ce17174d37629b
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -383,10 +383,11 @@ hpcorch_worker_settings() {
   HPCORCH_PIN_WORKERS=(taskset -c "$REPLY")
 }
 
-# hpcorch_inference WORD...: becomes hpcorch's Python program for models.
+# hpcorch_inference WORD...: becomes hpcorch's Python program for models. Files of the directory where it
+# runs, such as a queue.py of the user's, must not take the place of its modules.
 hpcorch_inference() {
   hpcorch_shield "$HPCORCH_PYTHON"
-  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env "${HPCORCH_WORKER_ENV[@]}" \
+  exec ${HPCORCH_PIN_WORKERS[@]+"${HPCORCH_PIN_WORKERS[@]}"} env PYTHONSAFEPATH=1 "${HPCORCH_WORKER_ENV[@]}" \
     ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "$HPCORCH_PYTHON" -m hpcorch.inference "$@" \
     {HPCORCH_OUTER}>&- {HPCORCH_IDLE}>&-
 }

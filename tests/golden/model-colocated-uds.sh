@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 21d36def624212eff28ad6df9d139f353ce34ac070a5ee4c62ce660b45ecee62
+# sha256 of what follows: 0c8511886f565978a8b833a36659c1188e8274665f58e144cbf6a9aa73789ae2
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -1072,8 +1072,8 @@ hpcorch_prepare_ranks() {
   )"
 }
 
-# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else can
-# know its name.
+# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else knows
+# its name before it is there on some node.
 hpcorch_find_shared() {
   hpcorch_node_name
   if [[ ! -d $HPCORCH_TMPDIR || ! -w $HPCORCH_TMPDIR ]]; then HPCORCH_TMPDIR=/tmp; fi
@@ -1088,6 +1088,14 @@ hpcorch_remove_leftovers() {
       flock --nonblock "$home/alive" rm -rf -- "$home" || true
     fi
   done
+}
+
+# hpcorch_refuse_planted: ends this process if somebody else has made that directory: what they say in
+# there would lead the program to a server of theirs.
+hpcorch_refuse_planted() {
+  if [[ -L $HPCORCH_SHARED ]] || [[ -e $HPCORCH_SHARED && ! -O $HPCORCH_SHARED ]]; then
+    hpcorch_fail "$HPCORCH_SHARED on $HPCORCH_NODE was made by somebody else"
+  fi
 }
 
 # hpcorch_join_node: takes part in this node's server until this process ends, however it ends. The
@@ -1106,6 +1114,7 @@ hpcorch_join_node() {
     mv -- "$HPCORCH_SHARED/alive.new" "$HPCORCH_SHARED/alive"
     mv -- "$HPCORCH_SHARED/lock.new" "$HPCORCH_SHARED/lock"
   else
+    hpcorch_refuse_planted
     hpcorch_clock
     deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
     until [[ -e $HPCORCH_SHARED/lock ]]; do

@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: 7234aec3893d884a2bebc41536f74dadf433803006c416c5db1c3147526135cc
+# sha256 of what follows: 1230414ad0fe17a6ec9a30ca57cf57d53b24c2e02bdb2cb7d1b1b028c5153b24
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -977,8 +977,8 @@ hpcorch_prepare_ranks() {
   )"
 }
 
-# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else can
-# know its name.
+# hpcorch_find_shared: this run's private directory on this node, in HPCORCH_SHARED; nobody else knows
+# its name before it is there on some node.
 hpcorch_find_shared() {
   hpcorch_node_name
   if [[ ! -d $HPCORCH_TMPDIR || ! -w $HPCORCH_TMPDIR ]]; then HPCORCH_TMPDIR=/tmp; fi
@@ -993,6 +993,14 @@ hpcorch_remove_leftovers() {
       flock --nonblock "$home/alive" rm -rf -- "$home" || true
     fi
   done
+}
+
+# hpcorch_refuse_planted: ends this process if somebody else has made that directory: what they say in
+# there would lead the program to a server of theirs.
+hpcorch_refuse_planted() {
+  if [[ -L $HPCORCH_SHARED ]] || [[ -e $HPCORCH_SHARED && ! -O $HPCORCH_SHARED ]]; then
+    hpcorch_fail "$HPCORCH_SHARED on $HPCORCH_NODE was made by somebody else"
+  fi
 }
 
 # hpcorch_join_node: takes part in this node's server until this process ends, however it ends. The
@@ -1011,6 +1019,7 @@ hpcorch_join_node() {
     mv -- "$HPCORCH_SHARED/alive.new" "$HPCORCH_SHARED/alive"
     mv -- "$HPCORCH_SHARED/lock.new" "$HPCORCH_SHARED/lock"
   else
+    hpcorch_refuse_planted
     hpcorch_clock
     deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100))
     until [[ -e $HPCORCH_SHARED/lock ]]; do

@@ -7,7 +7,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm/database.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 2f73cbceffd36f638704380d209cc8328d2a3accc48aa3eee50f05c862319622
+# sha256 of what follows: 92450de5266b3cab1fdcb4dc12064c563ad7ef13f61d117f6a73e1c59ec3b494
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -859,7 +859,8 @@ hpcorch_publish_address() {
 
 # hpcorch_cleanup: a database that lost a shard takes its address back.
 hpcorch_cleanup() {
-  rm -f -- "$HPCORCH_RUN_DIR"/address.env "$HPCORCH_RUN_DIR"/address.json
+  # In this order: who publishes the address just now looks afterwards if all are still ready.
+  rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX.ready" "$HPCORCH_RUN_DIR"/address.{env,json}
   if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
     HPCORCH_SIGNAL=${HPCORCH_SIGNAL:-EXIT} hpcorch_await_server "$HPCORCH_CHILD"
@@ -924,6 +925,8 @@ hpcorch_run_shard() {
     hpcorch_await_all .ready
     if declare -F hpcorch_load_models >/dev/null; then hpcorch_load_models; fi
     hpcorch_publish_address
+    # One that has ended meanwhile found no address to take back.
+    hpcorch_await_all .ready
   fi
   hpcorch_await_server "$HPCORCH_CHILD"
   HPCORCH_CHILD=""

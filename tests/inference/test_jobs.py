@@ -14,7 +14,16 @@ from hpcorch import TaskState, Workers
 from hpcorch.client import workers as registry
 from hpcorch.errors import InputError, StartFailed
 from hpcorch.plan.workers import model_files
-from tests.helpers import directory, free_port, kill, output, processes, python_model, until
+from tests.helpers import (
+    bash_model,
+    directory,
+    free_port,
+    kill,
+    output,
+    processes,
+    python_model,
+    until,
+)
 from tests.inference import models
 from tests.local.conftest import debian_server, impatient_clients, node_dir
 from tests.local.ranks import CROWDED, use_launchers
@@ -44,6 +53,19 @@ def twice(x):
 
 def the_sum(text: str) -> float:
     return float(text.rsplit(maxsplit=1)[-1])
+
+
+def test_files_of_the_program_do_not_take_the_place_of_the_workers_modules(
+    exp, tmp_path, monkeypatch
+):
+    (tmp_path / "queue.py").write_text("raise SystemExit('not this one')\n")
+    monkeypatch.chdir(tmp_path)
+    model = bash_model(exp, "app", "exit 0")
+    model.colocate_db_uds(workers=1)
+    model.add_ml_model("mlp", "onnx", models.mlp())
+    model.attach_generator_files(to_copy=str(tmp_path / "queue.py"))
+    exp.start(model)
+    assert exp.get_status(model) == [TaskState.COMPLETED], output(exp, model, "err")
 
 
 @pytest.mark.parametrize("transport", ["uds", "tcp"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -252,3 +253,19 @@ def test_a_request_to_end_reaches_the_task_that_is_about_to_start(tmp_path):
     hpcorch_supervise script token
     """
     assert bash(code, str(tmp_path), check=False) == "task 0 ended with 143"
+
+
+def test_a_directory_that_somebody_else_has_planted_is_refused(tmp_path):
+    """Who sees its name on the first node of a program could make it on the next."""
+    code = """
+    HPCORCH_NODE=n2 HPCORCH_SHARED=$1 HPCORCH_BOOT_SECONDS=1
+    hpcorch_fail() { echo "$*" >&2; exit 1; }
+    hpcorch_join_node
+    """
+    planted, link = tmp_path / "planted", tmp_path / "link"
+    planted.mkdir()
+    (planted / "lock").touch()
+    os.chown(planted, 12345, 12345)
+    link.symlink_to(tmp_path)
+    for path in (planted, link):
+        assert f"{path} on n2 was made by somebody else" in bash(code, str(path), check=False)

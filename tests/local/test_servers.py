@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpcorch import Experiment, TaskState
-from hpcorch.errors import InputError, ServerNotFound, StartFailed
+from hpcorch.errors import InputError, SecurityError, ServerNotFound, StartFailed
 from hpcorch.server import find_server
 from tests.helpers import admin, directory, free_port, processes, server_program, until
 
@@ -109,6 +109,23 @@ def test_a_module_that_cannot_be_loaded_fails_with_the_server_s_words(exp, tmp_p
     database = exp.create_database(port=free_port(), module_paths=[str(module)])
     with pytest.raises(StartFailed, match=r"no module\.so"):
         exp.start(database)
+
+
+def test_a_site_s_configuration_that_others_can_write_is_refused(exp_dir, tmp_path):
+    """It may load code into the server."""
+    conf, site = tmp_path / "redis.conf", tmp_path / "site.toml"
+    conf.write_text("hz 20\n")
+    site.write_text('server_conf = "redis.conf"\n')
+    exp = Experiment("lab", exp_dir, launcher="local", site=str(site))
+    database = exp.create_database(port=free_port())
+    conf.chmod(0o664)
+    with pytest.raises(SecurityError, match=f"server_conf of the site: {conf} can be written by"):
+        exp.start(database)
+    assert not directory(exp, database).exists()
+    conf.chmod(0o644)
+    exp.start(database)
+    assert admin(exp, database).config_get("hz") == {"hz": "20"}
+    exp.stop()
 
 
 def test_a_configuration_that_is_not_there_is_refused_before_anything_starts(exp, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hpcorch import Experiment
 from hpcorch.errors import SiteRefusal
 from hpcorch.schedulers.base import TaskState
-from tests.helpers import bash_model, free_port
+from tests.helpers import bash_model, free_port, until
 
 OVERRIDE = """\
 {% extends "!core/base.sh.j2" %}
@@ -25,6 +26,20 @@ echo "before $SITE_LOADED" >>{{ job.run_dir|sh }}/site.log
 {% endblock %}
 {% block after_stop %}
 echo "after with code $HPCORCH_CODE" >>{{ job.run_dir|sh }}/site.log
+{% endblock %}
+"""
+
+
+# The first shard publishes the address when the second one has just ended.
+ENDS_TOO_SOON = r"""{% extends "!core/base.sh.j2" %}
+{% block before_launch %}
+eval "publish() $(declare -f hpcorch_publish_address | tail -n +2)"
+hpcorch_publish_address() {
+  [[ $(<"$HPCORCH_RUN_DIR/shards/1.json") =~ \"pid\":([0-9]+) ]]
+  kill -TERM "${BASH_REMATCH[1]}"
+  until [[ -e $HPCORCH_RUN_DIR/exit/1 ]]; do hpcorch_pause; done
+  publish
+}
 {% endblock %}
 """
 
@@ -78,3 +93,16 @@ def test_a_line_of_the_site_that_fails_is_told_by_its_block(tmp_path, capsys):
         assert (told in capsys.readouterr().out) is (state is TaskState.FAILED)
     errors = Path(exp.exp_path, "m", "logs", "m.0.err").read_text()
     assert "the block after_stop of this site's templates ended with code 127" in errors
+
+
+@pytest.mark.redis
+def test_a_shard_that_ends_while_the_address_is_published_has_it_taken_back(exp):
+    path = Path(os.environ["XDG_CONFIG_HOME"], "hpcorch", "templates", "base.sh.j2")
+    path.write_text(ENDS_TOO_SOON)
+    database = exp.create_database(db_nodes=2, port=free_port(2))
+    exp.start(database, wait=False)
+    record = Path(exp.exp_path, "orchestrator", "exit", "0")
+    until(record.exists, "the end of the first shard")
+    reason = json.loads(record.read_text())["reason"]
+    assert reason == "shard 1 ended before the database was ready"
+    assert not Path(exp.exp_path, "orchestrator", "address.env").exists()

@@ -230,29 +230,41 @@ class Cluster(Outages):
             raise CommandFailed(process.returncode, words, out, err)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
+    def ask(self, argv: Sequence[str], timeout: float = 30) -> str:
+        """What a query prints, as soon as the controller is not too slow to answer it."""
+        done = self.run(argv, check=False)
+
+        def answered() -> bool:
+            nonlocal done
+            if done.returncode:
+                done = self.run(argv, check=False)
+            return done.returncode == 0
+
+        if not wait_until(answered, timeout, 0.1):
+            raise CommandFailed(done.returncode, list(argv), done.stdout, done.stderr)
+        return done.stdout
+
+    def queue(self, *options: str) -> list[str]:
+        """The lines of squeue."""
+        return self.ask(["squeue", "-h", *options]).splitlines()
+
     def job_states(self, job: str) -> list[str]:
         """The state of a job's every element, in order; empty once Slurm has forgotten the job."""
-        asked = ["squeue", "-h", "-r", "-t", "all", "--sort=i", "-o", "%T", "-j", job]
-        return self.run(asked, check=False).stdout.split()
+        lines = self.queue("-r", "-t", "all", "--sort=i", "-o", "%A|%F|%T")
+        return [state for *ids, state in (line.split("|") for line in lines) if job in ids]
 
     def node_states(self) -> dict[str, str]:
-        """The state of each node; none when the controller was too slow to answer."""
-        asked = ["sinfo", "-h", "-N", "-p", "debug", "-o", "%N %T"]
-        lines = self.run(asked, check=False).stdout.splitlines()
+        lines = self.ask(["sinfo", "-h", "-N", "-p", "debug", "-o", "%N %T"]).splitlines()
         return dict(line.split() for line in lines)
 
     def wait_idle(self, timeout: float = 60) -> None:
         """Wait until there is no job, also none completing, and all nodes are idle."""
 
         def idle() -> bool:
-            # A controller that is too slow to answer this time may answer the next.
-            queue = self.run(["squeue", "-h"], check=False)
-            if queue.returncode or queue.stdout:
-                return False
-            return set(self.node_states().values()) == {"idle"}
+            return not self.queue() and set(self.node_states().values()) == {"idle"}
 
         if not wait_until(idle, timeout, 0.05):
-            jobs = self.run(["squeue"]).stdout
+            jobs = "\n".join(self.queue())
             raise ClusterError(f"not idle after {timeout:g} s: {self.node_states()}\n{jobs}")
 
     def reset(self, timeout: float = 60) -> None:

@@ -186,7 +186,10 @@ def test_an_ensemble_of_given_models():
     with pytest.raises(InputError, match="'ens_1': a member of ens has it already"):
         mixed.add_model(Model("ens_1", RUN))
     mixed.add_model(one)
-    assert mixed.member_names == ["ens_0", "ens_1", "one"]
+    own = Model("ens_01", RUN)
+    mixed.add_model(own)
+    assert mixed["ens_01"] is own
+    assert mixed.member_names == ["ens_0", "ens_1", "one", "ens_01"]
 
 
 def test_key_prefixes_are_on_for_members_and_off_for_models():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -268,3 +269,14 @@ def test_a_script_run_by_hand_keeps_its_records_and_spares_its_shell(tmp_path):
     assert done.returncode == 5, done.stderr
     assert json.loads((where / "exit" / "0").read_text())["code"] == 5
     assert "runs 1 task(s)" in done.stdout
+
+
+def test_what_does_not_die_is_given_up_in_time(tmp_path):
+    lab = Lab(tmp_path / "a", LONG).started()
+    command = SCHEDULER.cancel_command([lab.ref], force=True)
+    # To somebody else the job is as deaf as one that waits for a dead file server.
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    assert shell.run(replace(command, argv=(*nobody, *command.argv))).code == 0
+    assert lab.queue() == {0: TaskState.RUNNING}
+    lab.cancel(force=True)
+    lab.gone()

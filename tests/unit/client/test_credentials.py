@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import types
 
 import pytest
 
@@ -85,8 +87,8 @@ def test_register_find_unregister(tmp_path, environ):
     directory = registry_dir(environ)
     assert directory.stat().st_mode & 0o777 == 0o700
     assert sorted(path.name for path in directory.iterdir()) == [
-        "%2Ftmp%2Fa b%2Fredis.sock",
         "10.0.0.1:6379",
+        f"{os.uname().nodename} %2Ftmp%2Fa b%2Fredis.sock",
     ]
     for address in (*addresses, "tcp://10.0.0.1:6379", "unix:///tmp/a b/redis.sock"):
         assert str(find_credentials(address, environ)) == "/secret/credentials"
@@ -102,6 +104,23 @@ def test_a_later_database_keeps_its_address(tmp_path, environ):
     register(["h:1"], new, environ)
     unregister(["h:1"], old, environ)
     assert find_credentials("h:1", environ) == tmp_path / "new" / "credentials"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:6379", "/tmp/redis.sock"])
+def test_machines_that_share_a_home_do_not_mix_up_their_own_addresses(
+    tmp_path, environ, monkeypatch, address
+):
+    def on(name):
+        monkeypatch.setattr("os.uname", lambda: types.SimpleNamespace(nodename=name))
+
+    for name in ("login1", "login2"):
+        on(name)
+        register([address], address_json(tmp_path / name, [address], f"/{name}"), environ)
+    on("login1")
+    assert str(find_credentials(address, environ)) == "/login1"
+    unregister([address], tmp_path / "login1" / "address.json", environ)
+    on("login2")
+    assert str(find_credentials(address, environ)) == "/login2"
 
 
 def test_what_is_not_believed(tmp_path, environ, monkeypatch):
