@@ -101,6 +101,9 @@ def run(args: Namespace) -> int:
     marker = None if args.what == "database" else args.marker
     draft = drafted(build, roster, entity, uses, placement.checked_marker(marker))
     render_output.warn(draft)
+    for use in uses:
+        if not Path(use.directory).is_dir():
+            output.remark(f"{use.directory} is not there: the program will wait for it", "warning")
     if args.explain_pinning:
         render_pinning.explain(args, draft.built)
         return 0

@@ -74,6 +74,14 @@ def test_render_model_with_databases_and_colocation(here, capfd):
     assert "HPCORCH_DB_CPUS=(0 1)\n" in capfd.readouterr().out
 
 
+def test_a_database_whose_directory_is_not_there_is_told_of(here, capfd):
+    (here / "there").mkdir()
+    assert main(["render", "model", "m", "--use", "there", "--use", "theer", "--", "true"]) == 0
+    said = capfd.readouterr().err
+    assert f"{here}/theer is not there: the program will wait for it" in said
+    assert f"{here}/there " not in said
+
+
 def test_two_databases_of_one_identifier_are_refused(here, capsys):
     words = ["--use", "a:x", "--use", "b:x", "--", "true"]
     assert main(["render", "model", "m", *words]) == 2
