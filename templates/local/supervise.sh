@@ -11,12 +11,12 @@ hpcorch_forward() {
 # hpcorch_number PLACE: that task's number, in HPCORCH_INDEX. The table is read but once: when this job
 # leaves, it may be that of the next run.
 hpcorch_number() {
-  if [[ -z ${HPCORCH_NUMBERS[$1]-} ]]; then
+  if [[ -z ${HPCORCH_TASK_NUMBERS[$1]-} ]]; then
     HPCORCH_INDEX=$1
     if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
-    HPCORCH_NUMBERS[$1]=$HPCORCH_INDEX
+    HPCORCH_TASK_NUMBERS[$1]=$HPCORCH_INDEX
   fi
-  HPCORCH_INDEX=${HPCORCH_NUMBERS[$1]}
+  HPCORCH_INDEX=${HPCORCH_TASK_NUMBERS[$1]}
 }
 
 # hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
@@ -88,7 +88,8 @@ hpcorch_reap() {
 hpcorch_supervise() {
   local next=0 place most
   # A table of many tasks is for as many at once as there are CPUs; shards need each other.
-  HPCORCH_TASKS=() HPCORCH_NUMBERS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
+  HPCORCH_TASKS=() HPCORCH_TASK_NUMBERS=() HPCORCH_WORST=0
+  HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   hpcorch_forget_earlier "$2"

@@ -2,7 +2,7 @@
 # database a-b.c, 2 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: f73945125aa6ed62a58108114e00c48ae40caf2d3f0267d4cd182495a3b0971f
+# sha256 of what follows: d69b76f0dcd80a4a278723ea4af1e416fb5fbc998a4d3dcef302b4c1d54b6528
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -57,12 +57,12 @@ hpcorch_forward() {
 # hpcorch_number PLACE: that task's number, in HPCORCH_INDEX. The table is read but once: when this job
 # leaves, it may be that of the next run.
 hpcorch_number() {
-  if [[ -z ${HPCORCH_NUMBERS[$1]-} ]]; then
+  if [[ -z ${HPCORCH_TASK_NUMBERS[$1]-} ]]; then
     HPCORCH_INDEX=$1
     if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
-    HPCORCH_NUMBERS[$1]=$HPCORCH_INDEX
+    HPCORCH_TASK_NUMBERS[$1]=$HPCORCH_INDEX
   fi
-  HPCORCH_INDEX=${HPCORCH_NUMBERS[$1]}
+  HPCORCH_INDEX=${HPCORCH_TASK_NUMBERS[$1]}
 }
 
 # hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
@@ -134,7 +134,8 @@ hpcorch_reap() {
 hpcorch_supervise() {
   local next=0 place most
   # A table of many tasks is for as many at once as there are CPUs; shards need each other.
-  HPCORCH_TASKS=() HPCORCH_NUMBERS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
+  HPCORCH_TASKS=() HPCORCH_TASK_NUMBERS=() HPCORCH_WORST=0
+  HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   hpcorch_forget_earlier "$2"

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 7146a88a803dc143181ff90d0eb5b3efac104ac985f1f4181ab56f040776fad0
+# sha256 of what follows: 8bd58570bb5c5413dcf409270c6108f2ea362c0c81ce783c572117178f1fa314
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -57,12 +57,12 @@ hpcorch_forward() {
 # hpcorch_number PLACE: that task's number, in HPCORCH_INDEX. The table is read but once: when this job
 # leaves, it may be that of the next run.
 hpcorch_number() {
-  if [[ -z ${HPCORCH_NUMBERS[$1]-} ]]; then
+  if [[ -z ${HPCORCH_TASK_NUMBERS[$1]-} ]]; then
     HPCORCH_INDEX=$1
     if [[ -n ${HPCORCH_TABLE_ROWS-} ]]; then hpcorch_read_task "$((HPCORCH_FIRST_ROW + $1))"; fi
-    HPCORCH_NUMBERS[$1]=$HPCORCH_INDEX
+    HPCORCH_TASK_NUMBERS[$1]=$HPCORCH_INDEX
   fi
-  HPCORCH_INDEX=${HPCORCH_NUMBERS[$1]}
+  HPCORCH_INDEX=${HPCORCH_TASK_NUMBERS[$1]}
 }
 
 # hpcorch_has_record PLACE: has that task, whose number is put into HPCORCH_INDEX, a record?
@@ -134,7 +134,8 @@ hpcorch_reap() {
 hpcorch_supervise() {
   local next=0 place most
   # A table of many tasks is for as many at once as there are CPUs; shards need each other.
-  HPCORCH_TASKS=() HPCORCH_NUMBERS=() HPCORCH_WORST=0 HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
+  HPCORCH_TASKS=() HPCORCH_TASK_NUMBERS=() HPCORCH_WORST=0
+  HPCORCH_COUNT=${HPCORCH_TASKS_HERE:-$HPCORCH_ELEMENTS}
   most=${HPCORCH_MAX_RUNNING:-$HPCORCH_COUNT}
   if ((most == 0)); then most=$(nproc); fi
   hpcorch_forget_earlier "$2"
@@ -529,6 +530,7 @@ hpcorch_end_workers() {
 
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
 # Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS HPCORCH_ALL_GET_TERM
+#        HPCORCH_ONE_NODE
 
 # hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
 hpcorch_json_field() {
@@ -578,6 +580,19 @@ hpcorch_variable() {
   if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
 }
 
+# hpcorch_own_session: Open MPI keeps files where all launches of a user on a node meet, and one of two
+# that begin at the same moment may fail there: one of a single node gets a place of its own.
+hpcorch_own_session() {
+  if [[ -n ${OMPI_MCA_orte_tmpdir_base-} ]]; then return 0; fi
+  case ${HPCORCH_COMMAND[0]} in
+    mpirun | mpiexec | orterun)
+      hpcorch_node_dir
+      # The second is what newer ones read.
+      export OMPI_MCA_orte_tmpdir_base=$HPCORCH_NODE_DIR PRTE_MCA_prte_tmpdir_base=$HPCORCH_NODE_DIR
+      ;;
+  esac
+}
+
 # hpcorch_pass_on SIGNAL: the program is asked to end. A second SIGTERM would break off what it saves
 # because of the first, which all processes of a job get in most batch systems.
 hpcorch_pass_on() {
@@ -594,6 +609,7 @@ hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
   if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  if ((HPCORCH_ONE_NODE)); then hpcorch_own_session; fi
   hpcorch_shield "${HPCORCH_COMMAND[0]}"
   hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
     ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_COMMAND[@]}" \
@@ -615,6 +631,7 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
+HPCORCH_ONE_NODE=1
 HPCORCH_PROGRAM=(/opt/app/program)
 HPCORCH_PROGRAM_ENV=()
 HPCORCH_WORKERS=0

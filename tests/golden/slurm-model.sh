@@ -7,7 +7,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: ba6c336c5f154c52bf93c618eb441a6acad11fed27e2b81a8f1bf9a9f0bfcef2
+# sha256 of what follows: 20c2aaecb9aa9bf3febe2dffcba541281716a8aa7f227fd3004583f04fa7d5c4
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -248,6 +248,7 @@ hpcorch_finish() {
 
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
 # Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS HPCORCH_ALL_GET_TERM
+#        HPCORCH_ONE_NODE
 
 # hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
 hpcorch_json_field() {
@@ -297,6 +298,19 @@ hpcorch_variable() {
   if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
 }
 
+# hpcorch_own_session: Open MPI keeps files where all launches of a user on a node meet, and one of two
+# that begin at the same moment may fail there: one of a single node gets a place of its own.
+hpcorch_own_session() {
+  if [[ -n ${OMPI_MCA_orte_tmpdir_base-} ]]; then return 0; fi
+  case ${HPCORCH_COMMAND[0]} in
+    mpirun | mpiexec | orterun)
+      hpcorch_node_dir
+      # The second is what newer ones read.
+      export OMPI_MCA_orte_tmpdir_base=$HPCORCH_NODE_DIR PRTE_MCA_prte_tmpdir_base=$HPCORCH_NODE_DIR
+      ;;
+  esac
+}
+
 # hpcorch_pass_on SIGNAL: the program is asked to end. A second SIGTERM would break off what it saves
 # because of the first, which all processes of a job get in most batch systems.
 hpcorch_pass_on() {
@@ -313,6 +327,7 @@ hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
   if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  if ((HPCORCH_ONE_NODE)); then hpcorch_own_session; fi
   hpcorch_shield "${HPCORCH_COMMAND[0]}"
   hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
     ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_COMMAND[@]}" \
@@ -334,6 +349,7 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
+HPCORCH_ONE_NODE=0
 HPCORCH_PROGRAM=(srun --nodes=2 --ntasks=8 --ntasks-per-node=4 --cpus-per-task=2 --mpi=pmix /opt/app/program 'in put')
 HPCORCH_PROGRAM_ENV=()
 

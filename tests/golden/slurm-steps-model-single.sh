@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 1897d2f696c95e9d433acb0ae79b3fa6bff55398b28831d6797a767d23d07f25
+# sha256 of what follows: 1dc0fe441ad8923af480c0bc2e71e1ee2ef624a67f2abe8ba25465474fe15a25
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -307,6 +307,7 @@ hpcorch_finish() {
 
 # A user's program: it waits for its databases, gets their addresses, and its exit code counts.
 # Reads: HPCORCH_PROGRAM HPCORCH_PROGRAM_ENV HPCORCH_DEADLINE_SECONDS HPCORCH_ALL_GET_TERM
+#        HPCORCH_ONE_NODE
 
 # hpcorch_json_field FILE NAME: a text field of a file that hpcorch_publish wrote, in REPLY.
 hpcorch_json_field() {
@@ -356,6 +357,19 @@ hpcorch_variable() {
   if [[ $alias != "$2" ]]; then HPCORCH_PROGRAM_ENV+=("$1$alias=$3"); fi
 }
 
+# hpcorch_own_session: Open MPI keeps files where all launches of a user on a node meet, and one of two
+# that begin at the same moment may fail there: one of a single node gets a place of its own.
+hpcorch_own_session() {
+  if [[ -n ${OMPI_MCA_orte_tmpdir_base-} ]]; then return 0; fi
+  case ${HPCORCH_COMMAND[0]} in
+    mpirun | mpiexec | orterun)
+      hpcorch_node_dir
+      # The second is what newer ones read.
+      export OMPI_MCA_orte_tmpdir_base=$HPCORCH_NODE_DIR PRTE_MCA_prte_tmpdir_base=$HPCORCH_NODE_DIR
+      ;;
+  esac
+}
+
 # hpcorch_pass_on SIGNAL: the program is asked to end. A second SIGTERM would break off what it saves
 # because of the first, which all processes of a job get in most batch systems.
 hpcorch_pass_on() {
@@ -372,6 +386,7 @@ hpcorch_run_program() {
   cd -- "$HPCORCH_WORK_DIR" || hpcorch_fail "cannot enter $HPCORCH_WORK_DIR"
   HPCORCH_COMMAND=("${HPCORCH_PROGRAM[@]}")
   if declare -F hpcorch_prepare_ranks >/dev/null; then hpcorch_prepare_ranks; fi
+  if ((HPCORCH_ONE_NODE)); then hpcorch_own_session; fi
   hpcorch_shield "${HPCORCH_COMMAND[0]}"
   hpcorch_exec env -- ${HPCORCH_PROGRAM_ENV[@]+"${HPCORCH_PROGRAM_ENV[@]}"} \
     ${HPCORCH_SHIELD[@]+"${HPCORCH_SHIELD[@]}"} "${HPCORCH_COMMAND[@]}" \
@@ -393,6 +408,7 @@ hpcorch_run_program() {
 }
 
 HPCORCH_WORK_DIR=/scratch/exp/app
+HPCORCH_ONE_NODE=0
 HPCORCH_PROGRAM=(/opt/app/program)
 HPCORCH_PROGRAM_ENV=()
 

@@ -74,6 +74,22 @@ def test_open_mpi_is_told_which_variables_to_carry(exp):
     assert output(exp, model) == "V;W;HPCORCH_INDEX\n"
 
 
+def test_open_mpi_has_its_own_files_on_the_node(exp, monkeypatch):
+    """In the usual place of all, one of two launches that begin at the same moment may fail."""
+    code = 'echo "$OMPI_MCA_orte_tmpdir_base"; ls -A "$OMPI_MCA_orte_tmpdir_base"'
+    settings = exp.create_run_settings("bash", ["-c", code], "mpirun")
+    models = [exp.create_model(name, settings) for name in ("one", "two")]
+    exp.start(*models)
+    found = [output(exp, model).split() for model in models]
+    assert all(files[0].startswith("ompi.") for _, *files in found)
+    places = {Path(place) for place, *_ in found}
+    assert len(places) == 2
+    assert not any(place.exists() for place in places)
+    monkeypatch.setenv("OMPI_MCA_orte_tmpdir_base", str(exp.exp_path))
+    exp.start(models[0])
+    assert output(exp, models[0]).split()[0] == str(exp.exp_path)
+
+
 def test_open_mpi_ends_a_launch_whose_time_is_over(exp):
     settings = exp.create_run_settings("sleep", ["600"], "mpirun")
     settings.set_time(seconds=1)

@@ -54,9 +54,12 @@ def test_each_member_of_an_ensemble_has_a_server_for_its_processes(exp, node_dir
     for member in ensemble:
         colocate(member, "uds")
     exp.start(ensemble)
-    assert exp.get_status(ensemble) == [TaskState.COMPLETED] * 3
     names = [f"many_{number}" for number in range(3)]
-    said = [Path(exp.exp_path, "many", name, f"{name}.out").read_text() for name in names]
+    said, errors = (
+        [Path(exp.exp_path, "many", name, f"{name}.{ending}").read_text() for name in names]
+        for ending in ("out", "err")
+    )
+    assert exp.get_status(ensemble) == [TaskState.COMPLETED] * 3, "\n".join(errors)
     assert [one_server(text, 2) for text in said] == [True] * 3
     assert len(set(said)) == 3
     assert list(node_dir.glob("hpcorch.*")) == []
