@@ -69,13 +69,13 @@ hpcorch_start_server() {
 }
 
 # hpcorch_await_last_rank: returns when no rank of this node is left; the kernel lets go of the lock
-# of one that was killed. Ranks that have not come yet are waited for.
+# of one that was killed. Ranks that have not come yet are waited for while their launcher lives.
 hpcorch_await_last_rank() {
   local deadline=0 came
   while :; do
     flock --exclusive "$HPCORCH_LOCK"
     came=("$HPCORCH_SHARED/ranks/"*)
-    if ((${#came[@]} >= HPCORCH_LOCAL_SIZE)); then return 0; fi
+    if ((${#came[@]} >= HPCORCH_LOCAL_SIZE)) || [[ -e $HPCORCH_SHARED/over ]]; then return 0; fi
     hpcorch_clock
     if ((deadline == 0)); then deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100)); fi
     ((REPLY < deadline)) || return 0

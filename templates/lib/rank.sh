@@ -258,12 +258,20 @@ hpcorch_rank() {
 
 # hpcorch_cleanup: what the task does at its end, after the launcher's.
 hpcorch_cleanup() {
+  local tries=0
   [[ -n ${HPCORCH_RUN_NAME-} ]] || return 0
   if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
     hpcorch_await "$HPCORCH_CHILD"
   fi
   hpcorch_find_shared
-  hpcorch_await_no_shared
+  # No process will come any more.
+  { : >"$HPCORCH_SHARED/over"; } 2>/dev/null || true
+  while [[ -e $HPCORCH_SHARED ]] && ((++tries <= 350)); do
+    # The process that was to start the keeper may have been killed, even before it held its lock.
+    hpcorch_remove_leftovers
+    if ((tries == 80)) && [[ ! -e $HPCORCH_SHARED/alive ]]; then rm -rf -- "$HPCORCH_SHARED"; fi
+    hpcorch_pause "$((tries < 50 ? 10 : 100))"
+  done
   rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX".{rank,failed}
 }

@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from local/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 62571afcaba2932a7c86f6bc262ed88a5a1c4ac761d791ae9487d7d5ff4451cd
+# sha256 of what follows: 8a3a08aa763bfd4ded44953a1d7f8c43fb0786b9766c1b0d788e2e95d55916a2
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -96,12 +96,18 @@ hpcorch_forget_earlier() {
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
 # started by hand shares its session with a person's shell and leaves everything alone.
 hpcorch_sweep() {
-  local directory stat
-  for directory in /proc/[0-9]*; do
-    stat=""
-    { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
-    [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-Z]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
-    kill -KILL "${directory#/proc/}" 2>/dev/null || true
+  local directory stat left=1 tries=0
+  # What is about to die may still start others.
+  while ((left && ++tries <= 100)); do
+    left=0
+    for directory in /proc/[0-9]*; do
+      stat=""
+      { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
+      [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-WY]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
+      kill -KILL "${directory#/proc/}" 2>/dev/null || true
+      left=1
+    done
+    if ((left)); then read -r -t 0.01 -u "$HPCORCH_IDLE" || true; fi
   done
 }
 

@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 70e73ac218df11e4a76e565f9adaca9ea49b47260c4f24be7a4089f2cab2f2fe
+# sha256 of what follows: 70247d77454eaf826c1bf20b565926a3c7ecfd0b102fc258587db535b3e216c4
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -157,12 +157,18 @@ hpcorch_forget_earlier() {
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
 # started by hand shares its session with a person's shell and leaves everything alone.
 hpcorch_sweep() {
-  local directory stat
-  for directory in /proc/[0-9]*; do
-    stat=""
-    { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
-    [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-Z]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
-    kill -KILL "${directory#/proc/}" 2>/dev/null || true
+  local directory stat left=1 tries=0
+  # What is about to die may still start others.
+  while ((left && ++tries <= 100)); do
+    left=0
+    for directory in /proc/[0-9]*; do
+      stat=""
+      { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
+      [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-WY]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
+      kill -KILL "${directory#/proc/}" 2>/dev/null || true
+      left=1
+    done
+    if ((left)); then read -r -t 0.01 -u "$HPCORCH_IDLE" || true; fi
   done
 }
 
@@ -1041,13 +1047,13 @@ hpcorch_start_server() {
 }
 
 # hpcorch_await_last_rank: returns when no rank of this node is left; the kernel lets go of the lock
-# of one that was killed. Ranks that have not come yet are waited for.
+# of one that was killed. Ranks that have not come yet are waited for while their launcher lives.
 hpcorch_await_last_rank() {
   local deadline=0 came
   while :; do
     flock --exclusive "$HPCORCH_LOCK"
     came=("$HPCORCH_SHARED/ranks/"*)
-    if ((${#came[@]} >= HPCORCH_LOCAL_SIZE)); then return 0; fi
+    if ((${#came[@]} >= HPCORCH_LOCAL_SIZE)) || [[ -e $HPCORCH_SHARED/over ]]; then return 0; fi
     hpcorch_clock
     if ((deadline == 0)); then deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100)); fi
     ((REPLY < deadline)) || return 0
@@ -1392,13 +1398,21 @@ hpcorch_rank() {
 
 # hpcorch_cleanup: what the task does at its end, after the launcher's.
 hpcorch_cleanup() {
+  local tries=0
   [[ -n ${HPCORCH_RUN_NAME-} ]] || return 0
   if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
     hpcorch_await "$HPCORCH_CHILD"
   fi
   hpcorch_find_shared
-  hpcorch_await_no_shared
+  # No process will come any more.
+  { : >"$HPCORCH_SHARED/over"; } 2>/dev/null || true
+  while [[ -e $HPCORCH_SHARED ]] && ((++tries <= 350)); do
+    # The process that was to start the keeper may have been killed, even before it held its lock.
+    hpcorch_remove_leftovers
+    if ((tries == 80)) && [[ ! -e $HPCORCH_SHARED/alive ]]; then rm -rf -- "$HPCORCH_SHARED"; fi
+    hpcorch_pause "$((tries < 50 ? 10 : 100))"
+  done
   rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX".{rank,failed}
 }
 

@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: acb41b6a1dc9203bf7a68c5b4314607053d7a3cba43e0da8c9f4bf945369be02
+# sha256 of what follows: 302a45d902b64781fbdc640b6b08162ca0fd5c4efe9bbe14ac53478dd958727b
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -291,12 +291,18 @@ hpcorch_forget_earlier() {
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
 # started by hand shares its session with a person's shell and leaves everything alone.
 hpcorch_sweep() {
-  local directory stat
-  for directory in /proc/[0-9]*; do
-    stat=""
-    { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
-    [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-Z]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
-    kill -KILL "${directory#/proc/}" 2>/dev/null || true
+  local directory stat left=1 tries=0
+  # What is about to die may still start others.
+  while ((left && ++tries <= 100)); do
+    left=0
+    for directory in /proc/[0-9]*; do
+      stat=""
+      { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
+      [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-WY]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
+      kill -KILL "${directory#/proc/}" 2>/dev/null || true
+      left=1
+    done
+    if ((left)); then read -r -t 0.01 -u "$HPCORCH_IDLE" || true; fi
   done
 }
 

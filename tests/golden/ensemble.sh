@@ -2,7 +2,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from local/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: ce8a080dd37998f838c2beb5125bf7cfc2aa860f2c13db3dce7bd13e2fd48c4d
+# sha256 of what follows: b5258455fde8550ac2aee280e63acfe7538d0a381525adc8cc7986f3c4dc01e8
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -157,12 +157,18 @@ hpcorch_forget_earlier() {
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
 # started by hand shares its session with a person's shell and leaves everything alone.
 hpcorch_sweep() {
-  local directory stat
-  for directory in /proc/[0-9]*; do
-    stat=""
-    { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
-    [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-Z]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
-    kill -KILL "${directory#/proc/}" 2>/dev/null || true
+  local directory stat left=1 tries=0
+  # What is about to die may still start others.
+  while ((left && ++tries <= 100)); do
+    left=0
+    for directory in /proc/[0-9]*; do
+      stat=""
+      { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
+      [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-WY]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
+      kill -KILL "${directory#/proc/}" 2>/dev/null || true
+      left=1
+    done
+    if ((left)); then read -r -t 0.01 -u "$HPCORCH_IDLE" || true; fi
   done
 }
 

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: a3b7582d774d8281d30888298d62d9a20df3a1f1fd00249d06272f83fb6c5edb
+# sha256 of what follows: a0090cff6ecbd841b1ed059fa2c3932b20949f4c0b86ffd1adf8613ddb7240d9
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -96,12 +96,18 @@ hpcorch_forget_earlier() {
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
 # started by hand shares its session with a person's shell and leaves everything alone.
 hpcorch_sweep() {
-  local directory stat
-  for directory in /proc/[0-9]*; do
-    stat=""
-    { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
-    [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-Z]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
-    kill -KILL "${directory#/proc/}" 2>/dev/null || true
+  local directory stat left=1 tries=0
+  # What is about to die may still start others.
+  while ((left && ++tries <= 100)); do
+    left=0
+    for directory in /proc/[0-9]*; do
+      stat=""
+      { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
+      [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-WY]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
+      kill -KILL "${directory#/proc/}" 2>/dev/null || true
+      left=1
+    done
+    if ((left)); then read -r -t 0.01 -u "$HPCORCH_IDLE" || true; fi
   done
 }
 

@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from local/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: d93ebe08cd583eab243e86e19f4d8df6d7e9025e1e51baaf45484142d561590d
+# sha256 of what follows: 7a6a5536a5fb3c15cec4a94a0b8273a8b5dab111e319609b44a21689ea79471d
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -96,12 +96,18 @@ hpcorch_forget_earlier() {
 # hpcorch_sweep: ends what the tasks left in the background, as batch systems do. A script that was
 # started by hand shares its session with a person's shell and leaves everything alone.
 hpcorch_sweep() {
-  local directory stat
-  for directory in /proc/[0-9]*; do
-    stat=""
-    { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
-    [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-Z]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
-    kill -KILL "${directory#/proc/}" 2>/dev/null || true
+  local directory stat left=1 tries=0
+  # What is about to die may still start others.
+  while ((left && ++tries <= 100)); do
+    left=0
+    for directory in /proc/[0-9]*; do
+      stat=""
+      { IFS= read -r -d '' stat <"$directory/stat" || true; } 2>/dev/null
+      [[ ${directory#/proc/} != "$$" && ${stat##*) } =~ ^[A-WY]\ [0-9]+\ [0-9]+\ $$\  ]] || continue
+      kill -KILL "${directory#/proc/}" 2>/dev/null || true
+      left=1
+    done
+    if ((left)); then read -r -t 0.01 -u "$HPCORCH_IDLE" || true; fi
   done
 }
 

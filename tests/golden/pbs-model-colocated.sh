@@ -8,7 +8,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from pbs/model.sh.j2 (template context 1)
 # to submit it by hand: qsub THIS_FILE
-# sha256 of what follows: bc9f491246626f5d49fe7924e4586483de812df48538dad6120886098271f180
+# sha256 of what follows: c5d47651904f5539d2f896ab6c2a90c8f81fb228ef221e0cfb15abe28dd6496c
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -863,13 +863,13 @@ hpcorch_start_server() {
 }
 
 # hpcorch_await_last_rank: returns when no rank of this node is left; the kernel lets go of the lock
-# of one that was killed. Ranks that have not come yet are waited for.
+# of one that was killed. Ranks that have not come yet are waited for while their launcher lives.
 hpcorch_await_last_rank() {
   local deadline=0 came
   while :; do
     flock --exclusive "$HPCORCH_LOCK"
     came=("$HPCORCH_SHARED/ranks/"*)
-    if ((${#came[@]} >= HPCORCH_LOCAL_SIZE)); then return 0; fi
+    if ((${#came[@]} >= HPCORCH_LOCAL_SIZE)) || [[ -e $HPCORCH_SHARED/over ]]; then return 0; fi
     hpcorch_clock
     if ((deadline == 0)); then deadline=$((REPLY + HPCORCH_BOOT_SECONDS * 100)); fi
     ((REPLY < deadline)) || return 0
@@ -1214,13 +1214,21 @@ hpcorch_rank() {
 
 # hpcorch_cleanup: what the task does at its end, after the launcher's.
 hpcorch_cleanup() {
+  local tries=0
   [[ -n ${HPCORCH_RUN_NAME-} ]] || return 0
   if [[ -n $HPCORCH_CHILD ]] && kill -0 "$HPCORCH_CHILD" 2>/dev/null; then
     kill -TERM "$HPCORCH_CHILD" 2>/dev/null || true
     hpcorch_await "$HPCORCH_CHILD"
   fi
   hpcorch_find_shared
-  hpcorch_await_no_shared
+  # No process will come any more.
+  { : >"$HPCORCH_SHARED/over"; } 2>/dev/null || true
+  while [[ -e $HPCORCH_SHARED ]] && ((++tries <= 350)); do
+    # The process that was to start the keeper may have been killed, even before it held its lock.
+    hpcorch_remove_leftovers
+    if ((tries == 80)) && [[ ! -e $HPCORCH_SHARED/alive ]]; then rm -rf -- "$HPCORCH_SHARED"; fi
+    hpcorch_pause "$((tries < 50 ? 10 : 100))"
+  done
   rm -f -- "$HPCORCH_RUN_DIR/shards/$HPCORCH_INDEX".{rank,failed}
 }
 

@@ -173,6 +173,19 @@ def test_a_program_that_is_stopped_while_it_starts_leaves_nothing(
         assert list(node_dir.glob("hpcorch.*")) == []
 
 
+def test_a_program_that_is_stopped_before_all_its_processes_came_leaves_nothing(
+    exp, node_dir, simple_mpirun, monkeypatch
+):
+    """Nobody waits for a process that the launcher would have started."""
+    monkeypatch.setenv("DELAYS", "0 600")
+    model = ranks_model(exp, "early", "simple", 2, "echo over")
+    colocate(model, "uds")
+    exp.start(model, block=False)
+    until(lambda: said_by(exp, model) == "over\n", "the end of the first process")
+    exp.stop(model)
+    assert list(node_dir.glob("hpcorch.*")) == []
+
+
 def test_a_process_that_comes_late_finds_what_an_early_one_has_left(
     exp, node_dir, simple_mpirun, monkeypatch
 ):
