@@ -4,9 +4,10 @@
 # hpcorch_end_srun PID: Slurm sends SIGTERM to the processes of that srun's step. To srun itself the
 # signal means to kill them at once, which is right for one that has no step yet.
 hpcorch_end_srun() {
-  local line step=""
+  local line node step=""
+  node=$(uname -n)
   while read -r line; do
-    if [[ $line == *" SrunHost:Pid=$(uname -n):$1" ]]; then
+    if [[ $line == *" SrunHost:Pid=$node:$1" ]]; then
       step=${line#StepId=}
       step=${step%% *}
     fi

@@ -7,7 +7,7 @@
 # ensemble ens, 20 task(s)
 # made by hpcorch 0.0.0 from slurm/ensemble.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: 66527a7aad801d2f920948ccd151037c16987f4e4a9f9c134b8d58a31fce8f41
+# sha256 of what follows: ebb9c0969baded025d327b9e0023b8f74cf02ff2401ea572517385798ec9f4b6
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -102,9 +102,10 @@ HPCORCH_ALL_GET_TERM=1
 # hpcorch_end_srun PID: Slurm sends SIGTERM to the processes of that srun's step. To srun itself the
 # signal means to kill them at once, which is right for one that has no step yet.
 hpcorch_end_srun() {
-  local line step=""
+  local line node step=""
+  node=$(uname -n)
   while read -r line; do
-    if [[ $line == *" SrunHost:Pid=$(uname -n):$1" ]]; then
+    if [[ $line == *" SrunHost:Pid=$node:$1" ]]; then
       step=${line#StepId=}
       step=${step%% *}
     fi

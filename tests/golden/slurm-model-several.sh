@@ -6,7 +6,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm/model.sh.j2 (template context 1)
 # to submit it by hand: sbatch THIS_FILE
-# sha256 of what follows: b5d1096adf56987902703beadcdb4b8c0a9a6efd73e44c7b449dcac68319f1ad
+# sha256 of what follows: a029b81eb1c17ebf4e6180ce4f6e53d94c789bf8007f9446854eae7ef869360b
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -39,9 +39,10 @@ HPCORCH_ALL_GET_TERM=1
 # hpcorch_end_srun PID: Slurm sends SIGTERM to the processes of that srun's step. To srun itself the
 # signal means to kill them at once, which is right for one that has no step yet.
 hpcorch_end_srun() {
-  local line step=""
+  local line node step=""
+  node=$(uname -n)
   while read -r line; do
-    if [[ $line == *" SrunHost:Pid=$(uname -n):$1" ]]; then
+    if [[ $line == *" SrunHost:Pid=$node:$1" ]]; then
       step=${line#StepId=}
       step=${step%% *}
     fi

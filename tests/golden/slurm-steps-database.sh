@@ -2,7 +2,7 @@
 # database orchestrator, 3 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/database.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: f99f43fc69cca9273e12fd6aee636020f3444510d535a345044e7b3730f0950c
+# sha256 of what follows: d1c70a6da81181f3986b6a57d14cb01271a8873f35639c06efd2663ac254e2ff
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -27,9 +27,10 @@ HPCORCH_SCHEDULER=slurm-steps
 # hpcorch_end_srun PID: Slurm sends SIGTERM to the processes of that srun's step. To srun itself the
 # signal means to kill them at once, which is right for one that has no step yet.
 hpcorch_end_srun() {
-  local line step=""
+  local line node step=""
+  node=$(uname -n)
   while read -r line; do
-    if [[ $line == *" SrunHost:Pid=$(uname -n):$1" ]]; then
+    if [[ $line == *" SrunHost:Pid=$node:$1" ]]; then
       step=${line#StepId=}
       step=${step%% *}
     fi

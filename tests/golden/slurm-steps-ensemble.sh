@@ -2,7 +2,7 @@
 # ensemble ens, 9 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/ensemble.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 0c3900e376e28965f3b49ba5047fe8df0b434dee6122be5282e0d2e4cbc62be0
+# sha256 of what follows: 529b1613fb61d170feda54aac5e702a4084b5e29888aa9a8fde0501cf1d89e80
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -88,9 +88,10 @@ hpcorch_take_task() {
 # hpcorch_end_srun PID: Slurm sends SIGTERM to the processes of that srun's step. To srun itself the
 # signal means to kill them at once, which is right for one that has no step yet.
 hpcorch_end_srun() {
-  local line step=""
+  local line node step=""
+  node=$(uname -n)
   while read -r line; do
-    if [[ $line == *" SrunHost:Pid=$(uname -n):$1" ]]; then
+    if [[ $line == *" SrunHost:Pid=$node:$1" ]]; then
       step=${line#StepId=}
       step=${step%% *}
     fi

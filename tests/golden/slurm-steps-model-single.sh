@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 1dc0fe441ad8923af480c0bc2e71e1ee2ef624a67f2abe8ba25465474fe15a25
+# sha256 of what follows: 0c4025fa2eb7aad0e2bf615d22bd3d80703cf17e587d4801bee7afe22c8210dd
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -27,9 +27,10 @@ HPCORCH_SCHEDULER=slurm-steps
 # hpcorch_end_srun PID: Slurm sends SIGTERM to the processes of that srun's step. To srun itself the
 # signal means to kill them at once, which is right for one that has no step yet.
 hpcorch_end_srun() {
-  local line step=""
+  local line node step=""
+  node=$(uname -n)
   while read -r line; do
-    if [[ $line == *" SrunHost:Pid=$(uname -n):$1" ]]; then
+    if [[ $line == *" SrunHost:Pid=$node:$1" ]]; then
       step=${line#StepId=}
       step=${step%% *}
     fi

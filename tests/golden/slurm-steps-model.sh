@@ -2,7 +2,7 @@
 # model app, 1 task(s)
 # made by hpcorch 0.0.0 from slurm-steps/model.sh.j2 (template context 1)
 # to submit it by hand: bash THIS_FILE
-# sha256 of what follows: 6e26584740455f2e0404812347a8a8136b56bdfb344c7d80f800c5ac75d7c736
+# sha256 of what follows: 794ce6ba312dce6eb1e43d755a552230b48883133b47118b699b0b36aee230ca
 # What SHELLOPTS, BASHOPTS, BASH_ENV or POSIXLY_CORRECT of the environment have set must change nothing.
 HPCORCH_STRICT='set +afkmCP +o posix
 set -euo pipefail
@@ -27,9 +27,10 @@ HPCORCH_SCHEDULER=slurm-steps
 # hpcorch_end_srun PID: Slurm sends SIGTERM to the processes of that srun's step. To srun itself the
 # signal means to kill them at once, which is right for one that has no step yet.
 hpcorch_end_srun() {
-  local line step=""
+  local line node step=""
+  node=$(uname -n)
   while read -r line; do
-    if [[ $line == *" SrunHost:Pid=$(uname -n):$1" ]]; then
+    if [[ $line == *" SrunHost:Pid=$node:$1" ]]; then
       step=${line#StepId=}
       step=${step%% *}
     fi
